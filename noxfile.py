@@ -92,7 +92,7 @@ def bench(session: nox.Session) -> None:
     """Run each benchmark briefly. `nox -s bench -- --full` runs them at full length."""
     full = "--full" in session.posargs
     quick = () if full else ("--quick",)
-    for name in ("all", "takeup", "calls"):
+    for name in ("all", "takeup", "calls", "lint", "record"):
         run(session, "python", "-m", f"benchmarks.{name}", *quick)
     run(session, "python", "-m", "benchmarks.against", ".", *quick)
     small = () if full else ("--accounts", "2000", "--legs", "1000", "--rounds", "1")

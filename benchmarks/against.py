@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from math import isnan, nan
 from pathlib import Path
 from statistics import geometric_mean
 from typing import NamedTuple
@@ -119,7 +120,7 @@ def main(words: Sequence[str] | None = None) -> None:
         machine=machine.describe(servers=machine.interpreter_at(given.python)),
         first="requests",
         columns=COLUMNS,
-        rows=[*rows, _mean(rows)],
+        rows=[*rows, mean(rows)],
         caveats=caveats,
     )
     publish(results, given.json)
@@ -162,9 +163,9 @@ def _row(case: Case, ground: Ground, servers: dict[str, Served], sizes: Sizes) -
     )
 
 
-def _mean(rows: list[Row]) -> Row:
-    """Return the geometric mean of the ratios, and their extremes."""
-    ratios = [row.figures["ratio"] for row in rows]
+def mean(rows: list[Row]) -> Row:
+    """Return the geometric mean of the ratios, and their extremes. Cases without a ratio do not count."""
+    ratios = [ratio for row in rows if not isnan(ratio := row.figures["ratio"])] or [nan]
     return Row("all: geometric mean", {"ratio": geometric_mean(ratios), "least": min(ratios), "most": max(ratios)})
 
 

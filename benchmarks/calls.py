@@ -24,11 +24,12 @@ import lmdb
 from msgspec.structs import replace
 
 from benchmarks import machine
-from identengine.calls.backend import DONE, FREED_ONE, Settings, packed
+from identengine.calls.backend import DONE, FREED_ONE, Settings
 from identengine.calls.journal import Journal
 from identengine.calls.legs import call_key
 from identengine.calls.levels import ClientLevels, Levels
 from identengine.calls.memory import Calls
+from identengine.calls.numbers import packed
 from identengine.model.reasons import Reason
 from identengine.model.records import Decision, Direction
 from identengine.model.usual import UsualRequest

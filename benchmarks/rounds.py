@@ -118,9 +118,10 @@ def p999(taken: Taken) -> float:
 def ratios(rounds: Rounds, of: str, to: str, figure: Callable[[Taken], float] = throughput) -> Spread:
     """Return the ratio of a figure of two cases over the rounds, whose two figures saw the same machine.
 
-    A round so short that the system has noted no processor time has no ratio.
+    A round so short that the system has noted no processor time of one of them has no ratio.
     """
-    found = [figure(each[of]) / other for each in rounds if (other := figure(each[to]))] or [nan]
+    both = [(figure(each[of]), figure(each[to])) for each in rounds]
+    found = [one / other for one, other in both if one and other] or [nan]
     return Spread(median(found), min(found), max(found))
 
 

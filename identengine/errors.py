@@ -75,6 +75,10 @@ class KeyFileError(IdentengineError):
     """
 
 
+class RecordError(IdentengineError):
+    """The record of decisions cannot be read: it is missing, unreadable or of another format."""
+
+
 class WireError(IdentengineError):
     """A peer sent bytes that are not a message of the protocol."""
 

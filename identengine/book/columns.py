@@ -269,11 +269,20 @@ class Table(msgspec.Struct, frozen=True):
     key: str
     columns: tuple[str, ...]
     required: tuple[str, ...]
+    labels: tuple[tuple[str, str], ...]
+    """Columns of names that a spreadsheet shows next to an id, each with the column of the id."""
+
+    @property
+    def label_columns(self) -> tuple[str, ...]:
+        """Columns of names next to an id. An import compares them with the book."""
+        return tuple(label for label, _ in self.labels)
 
 
-CLIENTS = Table("clients", "id", CLIENT_COLUMNS, _CLIENT_REQUIRED)
-ACCOUNTS = Table("accounts", "id", ACCOUNT_COLUMNS, _ACCOUNT_REQUIRED)
-DIDS = Table("dids", "number", DID_COLUMNS, _DID_REQUIRED)
+CLIENTS = Table("clients", "id", CLIENT_COLUMNS, _CLIENT_REQUIRED, (("parent_name", "parent_id"),))
+ACCOUNTS = Table("accounts", "id", ACCOUNT_COLUMNS, _ACCOUNT_REQUIRED, (("client_name", "client_id"),))
+DIDS = Table(
+    "dids", "number", DID_COLUMNS, _DID_REQUIRED, (("account_name", "account_id"), ("client_name", "account_id"))
+)
 TABLES = (CLIENTS, ACCOUNTS, DIDS)
 """The tables in the order in which they are loaded: rows refer only to rows of earlier tables or of their own."""
 

@@ -17,12 +17,15 @@ from typing import BinaryIO, Literal
 import msgspec
 
 from identengine.book.columns import ACCOUNTS, CLIENTS, DIDS, TABLES, Table
+from identengine.book.csvforms import CsvForm, for_spreadsheets, ordinary
 from identengine.book.files import SUFFIXES
+from identengine.book.labels import Labels
 from identengine.errors import IdentengineError
 from identengine.model.records import Account, BookRow, Did, IdentBy
 from identengine.store.snapshot import Snapshot
 
-Format = Literal["csv", "jsonl"]
+Format = Literal["csv", "jsonl", "excel"]
+"""The format of the tables. ``excel`` is CSV that spreadsheets open and save without damage."""
 
 _BUFFER = 1 << 20
 
@@ -45,18 +48,22 @@ def export_book(
     only with ``overwrite``, and files of another format never: the folder could not be imported with both.
     Passwords stay encrypted (``enc:…``). Raise ExportError.
     """
-    suffix = f".{fmt}.gz" if gz else f".{fmt}"
+    suffix = (".jsonl" if fmt == "jsonl" else ".csv") + (".gz" if gz else "")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _check_folder(folder, suffix, overwrite)
-        write = _write_csv if fmt == "csv" else _write_json
+        labels = Labels(snapshot)
         rows: dict[Table, Callable[[], Iterator[BookRow]]]
         rows = {CLIENTS: snapshot.clients, ACCOUNTS: snapshot.accounts, DIDS: snapshot.dids}
         temporary = {table: folder / f".{table.name}{suffix}.{os.getpid()}" for table in TABLES}
         try:
             for table, path in temporary.items():
                 with _durable(path, gz) as stream:
-                    write(stream, table, rows[table]())
+                    if fmt == "jsonl":
+                        _write_json(stream, rows[table]())
+                    else:
+                        form = ordinary(table) if fmt == "csv" else for_spreadsheets(table, labels)
+                        _write_csv(stream, form, rows[table]())
             final = {table: folder / f"{table.name}{suffix}" for table in TABLES}
             return {table.name: path.replace(final[table]) for table, path in temporary.items()}
         finally:
@@ -93,7 +100,7 @@ def _durable(path: Path, gz: bool) -> Iterator[BinaryIO]:
         os.fsync(file.fileno())
 
 
-def _write_json(stream: BinaryIO, table: Table, rows: Iterable[BookRow]) -> None:
+def _write_json(stream: BinaryIO, rows: Iterable[BookRow]) -> None:
     encode = msgspec.json.Encoder().encode
     for row in rows:
         line = encode(_written(row))
@@ -102,17 +109,15 @@ def _write_json(stream: BinaryIO, table: Table, rows: Iterable[BookRow]) -> None
         stream.write(line + b"\n")
 
 
-def _write_csv(stream: BinaryIO, table: Table, rows: Iterable[BookRow]) -> None:
-    text = TextIOWrapper(stream, encoding="utf-8", newline="", write_through=False)
-    plain = csv.writer(text, lineterminator="\n")
-    careful = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)  # the plain writer does not quote CR
-    plain.writerow(table.columns)
-    cells = _CELLS[table.name]
+def _write_csv(stream: BinaryIO, form: CsvForm, rows: Iterable[BookRow]) -> None:
+    text = TextIOWrapper(stream, encoding=form.encoding, newline="", write_through=False)
+    plain = csv.writer(text, lineterminator=form.line_end)
+    careful = csv.writer(text, lineterminator=form.line_end, quoting=csv.QUOTE_ALL)  # the other may not quote CR
+    plain.writerow(form.columns)
     for row in rows:
         notes = None if isinstance(row, Did) else row.notes
         writer = careful if notes is not None and "\r" in notes else plain
-        values = msgspec.structs.astuple(_written(row))
-        writer.writerow([cell(value) for cell, value in zip(cells, values, strict=True)])
+        writer.writerow(form.cells(_written(row)))
     text.detach()
 
 
@@ -130,37 +135,3 @@ def _written(row: BookRow) -> BookRow:
             ident = tuple(f"+{item}" if item.startswith("+") else item for item in row.ident)
             row = msgspec.structs.replace(row, ident=ident)
     return row
-
-
-# ---- the cell of each column in CSV -------------------------------------------------------
-
-
-def _unchanged(value: object) -> object:
-    return value  # csv writes None as an empty cell, and text and whole numbers unchanged
-
-
-def _boolean(value: object) -> str:
-    return "true" if value else "false"
-
-
-def _listed(value: object) -> str:
-    return ";".join(value) if isinstance(value, tuple) else ""
-
-
-def _cps(value: object) -> object:
-    return int(value) if isinstance(value, float) and value.is_integer() and value < 2**53 else value
-
-
-def _secret(value: object) -> object:
-    return "-" if value is None else value
-
-
-_SPECIAL: dict[str, Callable[[object], object]] = {
-    "orig_enabled": _boolean,
-    "term_enabled": _boolean,
-    "ident": _listed,
-    "gateways": _listed,
-    "orig_cps": _cps,
-    "password": _secret,
-}
-_CELLS = {table.name: tuple(_SPECIAL.get(column, _unchanged) for column in table.columns) for table in TABLES}

@@ -12,7 +12,7 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from itertools import chain, islice
 from pathlib import Path
@@ -24,6 +24,7 @@ from identengine.book.columns import TABLES, Table, reject_control
 from identengine.book.encodings import AS_WINDOWS_1252, TextLines, Utf8Blocks, has_utf8
 from identengine.book.headers import Dialect, dialect_of, header_mistakes, plain
 from identengine.book.mistakes import Mistake, cell_text, unknown_column
+from identengine.book.spreadsheets import CELL_STARTS, password_in, text_in
 from identengine.errors import LoadError, Problem, expected, quoted
 
 MAX_ROW = 16 * 1024 * 1024
@@ -37,6 +38,9 @@ SUFFIXES = (".csv", ".jsonl", ".csv.gz", ".jsonl.gz")
 _BLOCK = 1 << 18
 
 
+_NO_LABELS: Mapping[str, str] = {}
+
+
 class FileRow(NamedTuple):
     """One row of a file."""
 
@@ -46,6 +50,8 @@ class FileRow(NamedTuple):
     """Column name to text or JSON value. A bad row has the cells that could be read."""
     mistakes: tuple[Mistake, ...] = ()
     """Mistakes in the form of the row. Its values are checked later."""
+    labels: Mapping[str, str] = _NO_LABELS
+    """Names next to the ids of the row, by their column."""
 
 
 class Source(Protocol):
@@ -179,7 +185,8 @@ class TableFile:
             names = self._header(next(reader, []), top)
         except csv.Error:
             raise self._unreadable(self._csv_complaint(top, reader.line_num, text, dialect), top) from None
-        self.header = dict.fromkeys(filter(None, names), "")
+        labels = [name for name in names if name in self._table.label_columns]
+        self.header = dict.fromkeys((name for name in names if name and name not in labels), "")
         self.columns.update(self.header)
         nameless = [place for place, name in enumerate(names) if not name]
         width = len(names)
@@ -196,7 +203,7 @@ class TableFile:
                     raise self._unreadable(complaint, start) from None
                 yield FileRow(start, {}, (Mistake(None, None, complaint),))
                 continue
-            row: dict[str, object] = {name: cell for name, cell in zip(names, cells, strict=False) if cell}
+            row = _texts(names, cells)
             mistakes = _odd_cells(row) if text.is_odd else ()
             if len(cells) != width:
                 if not any(cell.strip() for cell in cells):
@@ -206,7 +213,8 @@ class TableFile:
                 row.pop("", None)
                 mistakes += _nameless_cells(cells, nameless)
             if any(map(str.strip, cells)):
-                yield FileRow(start, row, mistakes)
+                found = {name: str(row.pop(name)) for name in labels if name in row}
+                yield FileRow(start, row, mistakes, found)
         if text.is_windows:
             self.warnings.append(Problem(self.label, None, None, None, AS_WINDOWS_1252))
 
@@ -275,6 +283,15 @@ class TableFile:
 
     def _unreadable(self, message: str, line: int | None = None) -> LoadError:
         return LoadError([Problem(self.label, line, None, None, message)])
+
+
+def _texts(names: list[str], cells: list[str]) -> dict[str, object]:
+    """Return the texts of the cells that are not empty, by the names of their columns."""
+    row = {name: cell for name, cell in zip(names, cells, strict=False) if cell}
+    for name, cell in row.items():
+        if cell[0] in CELL_STARTS:
+            row[name] = password_in(cell) if name == "password" else text_in(cell)
+    return dict[str, object](row)
 
 
 def _odd_cells(row: dict[str, object]) -> tuple[Mistake, ...]:

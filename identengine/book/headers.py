@@ -60,7 +60,7 @@ def header_mistakes(cells: Iterable[str], table: Table) -> list[Mistake]:
         name = plain(cell)
         if not name:
             continue
-        if name not in table.columns:
+        if name not in table.columns and name not in table.label_columns:
             text = 'expected commas, semicolons or tabs between the columns, got "|"' if "|" in name else None
             wrong.append(Mistake(cell.strip(), None, text or unknown_column(name, table.columns)))
         elif name in seen:

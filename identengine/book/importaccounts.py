@@ -14,6 +14,7 @@ from identengine.book.clientnames import ClientNames, name_in
 from identengine.book.columns import ACCOUNTS, CLIENTS, DIDS, id_in, number_in
 from identengine.book.files import FileRow, Source
 from identengine.book.importrun import ImportRun, join_mistakes, readable, row_mark, unknown_key
+from identengine.book.labels import Labels
 from identengine.book.mistakes import Mistake, RowError
 from identengine.book.numbers import numbers_of, range_in
 from identengine.book.records import Cells, account_from, did_from
@@ -32,6 +33,7 @@ class AccountsImport:
         self._run = run
         self._clients_there: dict[int, bool] = {}
         self._names: ClientNames | None = None
+        self._labels = Labels(run.draft)
         self.enabled_before = 0
         """Accounts that were enabled before the import."""
         self.no_longer_enabled = 0
@@ -65,6 +67,8 @@ class AccountsImport:
                 run.bad_row(source, ACCOUNTS, row.line, account_id, mistakes)
                 warnings.clear()
                 continue
+            if row.labels:
+                warnings += self._labels.warnings(account, row.labels)
             if warnings:
                 run.warn(source, row.line, warnings)
                 warnings.clear()
@@ -133,6 +137,7 @@ class DidsImport:
     def __init__(self, run: ImportRun) -> None:
         self._run = run
         self._accounts_there: dict[int, bool] = {}
+        self._labels = Labels(run.draft)
         self.old_total = run.draft.counts.dids
         """Number of DIDs before the import."""
 
@@ -160,6 +165,8 @@ class DidsImport:
                 run.bad_row(source, DIDS, row.line, number, mistakes)
                 warnings.clear()
                 continue
+            if row.labels:
+                warnings += self._labels.warnings(did, row.labels)
             if warnings:
                 run.warn(source, row.line, warnings)
                 warnings.clear()

@@ -15,6 +15,7 @@ from identengine.book.clientnames import ClientNames, name_in
 from identengine.book.columns import CLIENTS, id_in
 from identengine.book.files import Source
 from identengine.book.importrun import ImportRun, join_mistakes, readable, repeated, unknown_key
+from identengine.book.labels import Labels
 from identengine.book.mistakes import Mistake, RowError
 from identengine.book.records import client_from
 from identengine.errors import expected
@@ -36,6 +37,7 @@ class ClientsImport:
         good: dict[int, Client] = {}
         named: dict[int, str] = {}
         """Id of each client whose row names its reseller, and that name."""
+        labels: dict[int, Mapping[str, str]] = {}
         for row in run.read(source, CLIENTS):
             client_id = id_in(row.cells.get("id"))
             mistakes = list(row.mistakes)
@@ -59,6 +61,8 @@ class ClientsImport:
                         run.bad_clients[client_id] = row.line
             if client is not None and not mistakes:
                 good[client.id] = client
+                if row.labels:
+                    labels[client.id] = row.labels
             else:
                 run.bad_row(source, CLIENTS, row.line, client_id, mistakes)
         self._find_resellers(source, good, named, lines)
@@ -66,6 +70,15 @@ class ClientsImport:
         for old in run.draft.clients():
             if old.id not in lines:
                 tally.kept.add(old.id)
+        self._write(good)
+        names = Labels(run.draft)
+        for client_id, found in labels.items():
+            if client_id in good:
+                run.warn(source, lines[client_id], names.warnings(good[client_id], found))
+
+    def _write(self, good: Mapping[int, Client]) -> None:
+        """Write the good rows that change something."""
+        run = self._run
         for found in good.values():
             before = run.draft.client(found.id)
             client = run.held(before, found)

@@ -40,18 +40,18 @@ def import_book(
     yes: bool = False,
     progress: Progress | None = None,
     inspect: Callable[[Iterator[Change]], None] | None = None,
+    judge: Callable[[Draft], None] | None = None,
 ) -> ImportReport:
     """Make one new version of the store from the tables in ``folder``.
 
     ``missing`` chooses the treatment of accounts and DIDs that are not in their tables. Other choices are those
-    of ImportOptions. ``dry_run`` changes nothing and reports what would change; ``inspect`` receives the changes
-    then, from the first at each call. An import that disables more than a tenth of the accounts, or removes more
-    than a tenth of the DIDs, needs ``yes``. Without it nothing is changed, and the report has ``needs_yes``. Raise
-    LoadError with the first hundred mistakes and their number; nothing was changed then. Raise StoreError if the
-    store cannot be written.
+    of ImportOptions. ``dry_run`` changes nothing; ``inspect`` then receives the changes, from the first at each
+    call. ``judge`` receives the finished draft, and may refuse it by an error. An import that disables more than a
+    tenth of the accounts, or removes more than a tenth of the DIDs, needs ``yes``. Without it nothing is changed,
+    and the report has ``needs_yes``. Raise LoadError with the first hundred mistakes and their number, or
+    StoreError.
     """
     sources, warnings = find_tables(folder)
-
     options = ImportOptions(missing, skip_bad, reopen, reuse_id)
 
     def edit(draft: Draft) -> ImportReport:
@@ -63,6 +63,8 @@ def import_book(
             raise _NeedsYesError(report)
         if dry_run and inspect is not None:
             inspect(draft.changes())
+        if judge is not None:
+            judge(draft)
         if not dry_run:
             vault.keep()  # last, so that an import that fails leaves no new key file
         return report

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from identengine.book.accountwarnings import account_warnings
 from identengine.book.columns import (
     ACCOUNT_CONVERTERS,
     ACCOUNTS,
@@ -23,7 +24,7 @@ from identengine.book.columns import (
     read_text,
 )
 from identengine.book.mistakes import Mistake, RowError, cell_text, unknown_column
-from identengine.book.numbers import no_value_warnings, number_warnings
+from identengine.book.numbers import number_warnings
 from identengine.book.passwords import password_token
 from identengine.errors import expected, quoted, sentences
 from identengine.model.addresses import Network, format_network, parse_network
@@ -101,41 +102,6 @@ def did_from(cells: Cells, before: Did | None = None, *, warnings: list[Mistake]
     return Did(**fields)
 
 
-def account_warnings(account: Account) -> list[Mistake]:
-    """Return a warning for each setting that is allowed and rejects calls unexpectedly (engine.md 8.5, 3.6)."""
-    found = []
-    if account.orig_enabled and account.term_enabled:
-        for column, value in (("term_port", account.term_port), ("term_protocol", account.term_protocol)):
-            if value is not None:
-                what = column.removeprefix("term_")
-                text = (
-                    f"both parts are enabled, so calls from this account that do not carry the {what} "
-                    f"{quoted(value)} are rejected too. Use one account for each direction."
-                )
-                many = (
-                    f"{{}} accounts with both parts enabled have a {what}: {{}}. Their own calls "
-                    "without it are rejected too. Use one account for each direction."
-                )
-                found.append(Mistake(column, str(value), text, many))
-    for gateway in account.gateways:
-        found += no_value_warnings("gateways", gateway)
-    if account.term_protocol is not None:
-        found += no_value_warnings("term_protocol", account.term_protocol)
-    if account.ident_by is IdentBy.NAME and account.orig_enabled and account.password is None:
-        text = (
-            'an account with ident_by "name" and no password sends no calls while [identify] passwordless_name is '
-            '"deny" (the default). Set a password.'
-        )
-        found.append(Mistake("password", None, text, _NO_PASSWORDS))
-    return found
-
-
-_NO_PASSWORDS = (
-    "{} accounts log in by name without a password: {}. They send no calls while [identify] passwordless_name is "
-    '"deny" (the default). Set passwords.'
-)
-
-
 def _fields(cells: Cells, columns: dict[str, Converter], mistakes: list[Mistake]) -> dict[str, Any]:
     """Return the fields that are set in ``cells``, converted one by one."""
     fields: dict[str, Any] = {}  # Any: the fields of three Structs; each converter gives the type of its own
@@ -158,6 +124,11 @@ _KEPT = frozenset({"status", "orig_enabled", "term_enabled", "src_policy"})
 """Columns whose empty cells keep the value of the row, as those of ``password`` do (engine.md 9.1)."""
 
 
+def _same_lines(notes: str | None, before: str | None) -> bool:
+    """Return True if notes differ at most in their line ends, which spreadsheets replace."""
+    return notes is not None and before is not None and notes.splitlines() == before.splitlines()
+
+
 def _completed(
     fields: dict[str, Any],
     cells: Cells,
@@ -172,6 +143,8 @@ def _completed(
         if key in fields and fields[key] != old[key]:
             text = f"the {key} cannot be changed from {quoted(old[key])} to {quoted(fields[key])}"
             mistakes.append(Mistake(key, cell_text(cells[key]), text))
+        if _same_lines(fields.get("notes"), old.get("notes")):
+            fields["notes"] = old["notes"]
         fields = {name: value for name, value in old.items() if name not in cells or name in _KEPT} | fields
     if fields.keys() >= set(required):
         return fields

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import msgspec
-
-from identengine.calls.backend import Admit, CallsAnswer, EncodedDecision, Refused, in_parts, packed
+from identengine.calls.backend import Admit, CallsAnswer, EncodedDecision, Refused, in_parts
 from identengine.calls.batch import Batch
 from identengine.calls.buckets import LevelBuckets
 from identengine.calls.leg import Leg
-from identengine.calls.legs import ACTIVE, LAPSED, RESERVED, Content, is_same
+from identengine.calls.legs import ACTIVE, LAPSED, RESERVED, Content, State, is_same
 from identengine.calls.legtable import LegTable
 from identengine.calls.levels import Cells, Levels
+from identengine.calls.numbers import packed
 from identengine.calls.rows import ROW_LEGS
 from identengine.model.reasons import Reason
 
@@ -18,13 +17,14 @@ from identengine.model.reasons import Reason
 class Admission:
     """Answers authorizations, and reserves legs."""
 
-    def __init__(self, table: LegTable, batch: Batch) -> None:
+    def __init__(self, table: LegTable, batch: Batch, cps_burst: float) -> None:
         self.retransmitted = self.turned_away = 0
         """Numbers of retransmissions, and of legs for which the set had no room."""
         self._table = table
         self._legs, self._rows, self._counts = table.legs, table.rows, table.counts
         self._batch = batch
-        self._buckets = LevelBuckets()
+        self.buckets = LevelBuckets(cps_burst)
+        """The token buckets. Only admissions take tokens."""
 
     def admit(self, message: Admit) -> CallsAnswer:
         """Answer an authorization."""
@@ -36,7 +36,7 @@ class Admission:
                 return earlier if type(earlier) is Refused else in_parts(earlier)
             old = self._table.find(call, key)
             if old is not None and old.state != LAPSED:
-                return self._admit_again(old, message)
+                return self._admit_again(call, message)
         decision, levels = message.decision, message.levels
         if levels is None:
             return decision
@@ -77,22 +77,22 @@ class Admission:
     def admissible(self, levels: Levels) -> Cells | Reason:
         """Return the counters of a leg that may be reserved now, and take its CPS tokens, or return the reason."""
         paced = levels.paced
-        if paced and self._buckets.empty(levels, self._batch.now):
+        if paced and self.buckets.empty(levels, self._batch.now):
             return Reason.CPS_EXCEEDED
         found = self._counts.room(levels)
         if type(found) is Reason:
             self.turned_away += found is Reason.OVERLOAD
         elif paced:
-            self._buckets.take(levels, self._batch.now)
+            self.buckets.take(levels, self._batch.now)
         return found
 
     def _refusal(self, levels: Levels) -> Reason | None:
         """Return the reason why a call without a new slot is refused, or None. Then its CPS tokens are taken."""
-        if self._buckets.empty(levels, self._batch.now):
+        if self.buckets.empty(levels, self._batch.now):
             return Reason.CPS_EXCEEDED
         refusal = self._counts.full(levels)
         if refusal is None:
-            self._buckets.take(levels, self._batch.now)
+            self.buckets.take(levels, self._batch.now)
         return refusal
 
     def reserve(self, call: str, key: str, switch: str, cells: Cells, content: Content, answer: bytes) -> Leg:
@@ -123,21 +123,49 @@ class Admission:
         batch.busy = False
         return leg
 
-    def _admit_again(self, leg: Leg, message: Admit) -> CallsAnswer:
+    def _admit_again(self, call: str, message: Admit) -> CallsAnswer:
         """Answer an authorization with other content than that of its reserved leg (engine.md 5.3)."""
-        now, counts = self._batch.now, self._counts
         decision, levels = message.decision, message.levels
         if levels is None:
             return decision
-        counts.remove(leg.cells)  # the leg is decided as if its slot were free
+        found = self.admissible_again(call, message.leg, levels)
+        if type(found) is Reason:
+            return Refused(found)
+        answer = decision.packed if type(decision) is EncodedDecision else packed(decision)
+        self.reserve_again(call, message.leg, message.switch, found, message.content, answer)
+        return decision
+
+    def state(self, call: str, key: str) -> State | None:
+        """Return the state of the held or lapsed leg with these keys, or None."""
+        leg = self._table.find(call, key)
+        return None if leg is None else leg.state
+
+    def lease_left(self, call: str, key: str) -> int:
+        """Return the time that the lease of a held leg has left, in seconds, at least 1.
+
+        An authorization renews no lease, so the answer to other content names this time.
+        """
+        return max(1, int(self._table.leg(call, key).due - self._batch.now))
+
+    def admissible_again(self, call: str, key: str, levels: Levels) -> Cells | Reason:
+        """Do what :meth:`admissible` does for a reserved leg that is decided again, as if its slot were free."""
+        counts, leg = self._counts, self._table.leg(call, key)
+        self._batch.busy = True
+        counts.remove(leg.cells)
         refusal = self._refusal(levels)
-        if refusal is not None:
-            leg.cells = counts.add(leg.cells)
-            return Refused(refusal)
-        # An authorization renews no lease, so the answer names the time that remains.
-        changed = msgspec.structs.replace(in_parts(decision), lease=max(1, int(leg.due - now)))
-        answer = packed(changed)
+        leg.cells = counts.add(leg.cells)
+        self._batch.busy = False
+        return counts.cells(levels) if refusal is None else refusal
+
+    def reserve_again(
+        self, call: str, key: str, switch: str, cells: Cells, content: Content, answer: bytes
+    ) -> None:
+        """Change a reserved leg to the content and the counters of its new decision. It keeps its lease."""
+        leg = self._table.leg(call, key)
+        self._batch.busy = True
         self._rows.move(leg, RESERVED)
-        leg.cells = counts.add(counts.cells(levels))
-        leg.content, leg.switch, leg.answer = message.content, message.switch, answer
-        return changed
+        self._batch.hand_over(leg, switch)
+        self._counts.remove(leg.cells)
+        leg.cells = self._counts.add(cells)
+        leg.content, leg.answer = content, answer
+        self._batch.busy = False

@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol, TypeAlias, final
 
 import msgspec
 
-from identengine.calls.legs import ACTIVE, LAPSED, RESERVED, Content, State, direction_of
+from identengine.calls.legs import Content, State
 from identengine.calls.levels import Cells, Levels
 from identengine.model.reasons import Reason
 from identengine.model.records import Decision, Direction
@@ -29,6 +29,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     active: float = 7200.0
     grace: float = 60.0
     global_capacity: int | None = None
+    cps_burst: float = 1.0
+    """Time without calls after which a token bucket is full, in seconds (engine.md 5.9)."""
 
 
 @final
@@ -55,8 +57,6 @@ def in_parts(decision: Decision | EncodedDecision) -> Decision:
     return decision.decision() if isinstance(decision, EncodedDecision) else decision
 
 
-packed: Callable[[Decision], bytes] = msgspec.msgpack.Encoder().encode
-"""Return a decision in MessagePack."""
 _from_messagepack: Callable[[bytes], Decision] = msgspec.msgpack.Decoder(Decision).decode
 _from_json: Callable[[bytes], Decision] = msgspec.json.Decoder(Decision).decode
 _BRACE = ord("{")
@@ -115,6 +115,8 @@ class Refresh(msgspec.Struct, frozen=True):
     identify: Callable[[], Levels | None] | None
     """Return the levels of an unknown call. None if the message carries no fields that identify it."""
     levels: LimitsNow
+    numbers: bytes | None = None
+    """Numbers of an unknown call (:func:`~identengine.calls.numbers.ending_of`), or None without such fields."""
 
 
 class Stop(msgspec.Struct, frozen=True, gc=False):
@@ -232,8 +234,8 @@ class UsualBackend(Protocol):
     def legs(self) -> Mapping[str, object]:
         """The legs that are held or remembered, by call key."""
 
-    def find(self, call: str, leg: str, /) -> object | None:
-        """Return the held or lapsed leg with these keys, or None."""
+    def state(self, call: str, leg: str, /) -> State | None:
+        """Return the state of the held or lapsed leg with these keys, or None."""
 
     def repeated(self, call: str, leg: str, switch: str, content: Content, /) -> EncodedDecision | Refused | None:
         """Return the answer to a call whose leg is held already, or None if the call has to be decided.
@@ -248,6 +250,17 @@ class UsualBackend(Protocol):
         self, call: str, leg: str, switch: str, cells: Cells, content: Content, answer: bytes, /
     ) -> object:
         """Reserve a leg that :meth:`admissible` let pass, and count it."""
+
+    def lease_left(self, call: str, leg: str, /) -> int:
+        """Return the time that the lease of a held leg has left, in seconds, at least 1."""
+
+    def admissible_again(self, call: str, leg: str, levels: Levels, /) -> Cells | Reason:
+        """Do what :meth:`admissible` does for a reserved leg that is decided again, as if its slot were free."""
+
+    def reserve_again(
+        self, call: str, leg: str, switch: str, cells: Cells, content: Content, answer: bytes, /
+    ) -> object:
+        """Change a leg that :meth:`admissible_again` let pass. It keeps its lease (engine.md 5.3)."""
 
     def stop_call(self, call: str, /) -> LegResult | None:
         """Answer a ``stop`` of a whole call if it has one held leg or is unknown, or return None."""
@@ -290,102 +303,3 @@ class Backend(UsualBackend, Protocol):
 
     def work(self, now: float) -> bool:
         """Do one short step of pending work (leases, lists, resets). Return True if more work is left."""
-
-
-Of: TypeAlias = Literal["accounts", "clients"]
-"""The counters that a question is about: those of accounts or of clients.
-
-Counters are numbered as :mod:`identengine.calls.levels` describes.
-"""
-
-
-class LegView(msgspec.Struct, frozen=True, gc=False):
-    """One leg as operators see it. Times are seconds of the set's clock (:mod:`identengine.calls.clock`)."""
-
-    call: str
-    """Key of the call, made by :func:`~identengine.calls.legs.call_key`."""
-    leg: str
-    """Key of the leg, made by :func:`~identengine.calls.legs.leg_key`."""
-    switch: str
-    """Name of the switch that last authorized, started, updated or listed the leg (engine.md 5.6)."""
-    state: State
-    account_id: int
-    client_ids: tuple[int, ...]
-    """The clients on which the leg counts: the account's own client first, then the resellers above it."""
-    since: float
-    """Time when the leg was counted first."""
-    due: float
-    """Time when the lease ends, or when a lapsed leg will be forgotten."""
-
-    @property
-    def direction(self) -> Direction:
-        """Return the direction of the leg."""
-        return direction_of(self.leg)
-
-
-class LegFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """The conditions that legs of a listing must meet. A condition of None accepts all legs."""
-
-    states: frozenset[State] = frozenset((RESERVED, ACTIVE, LAPSED))
-    account_id: int | None = None
-    client_id: int | None = None
-    """A client on which the leg counts, directly or as a reseller above the account's client."""
-    switch: str | None = None
-    scope: str | None = None
-    """Scope of the call's key."""
-    direction: Direction | None = None
-    leg_id: str | None = None
-    """Id of the leg. ``""`` selects legs without an id."""
-    taken_by: float | None = None
-    """Latest time of the set's clock at which the leg may have been counted first."""
-
-
-class Gauges(msgspec.Struct, frozen=True, gc=False):
-    """The current use of the set, and counters of events since the process began."""
-
-    held: int
-    """Number of legs that hold slots."""
-    reserved: int
-    """Number of held legs that are reserved. All other held legs are active."""
-    lapsed: int
-    """Number of lapsed legs that the set remembers."""
-    max_legs: int
-    """Number of legs that the set has room for (``[calls] max_legs``)."""
-    global_capacity: int | None
-    """The limit on all legs together, or None without such a limit."""
-    overfull: bool
-    """True if the set admits no leg because the mirror has no room."""
-    lapsed_reserved: int
-    """Number of reserved legs whose leases expired."""
-    lapsed_active: int
-    """Number of active legs whose leases expired."""
-    retransmitted: int
-    """Number of authorizations that were answered as retransmissions (engine.md 5.3)."""
-    turned_away: int
-    """Number of legs that were rejected because the set had no room for them."""
-
-
-class Overview(Protocol):
-    """The operator's view of a backend. It works in short steps that hold no resource between them.
-
-    A walk over all pages returns each leg that exists during the whole walk. It may return a leg twice if the leg
-    changes meanwhile.
-    """
-
-    def gauges(self) -> Gauges:
-        """Return the current use of the set."""
-
-    def page(self, cursor: int, count: int, conditions: LegFilter) -> tuple[list[LegView], int | None]:
-        """Return those of about ``count`` legs from a cursor on that pass the filter, and the next cursor.
-
-        The first cursor is 0. The next one is None after the last leg.
-        """
-
-    def usage(self, of: Of, first: int, count: int) -> list[tuple[int, int]] | None:
-        """Return counters that are not zero, out of ``count`` counters from ``first``. None after the last one."""
-
-    def matching(self, selector: LegSelector, conditions: LegFilter) -> list[LegView]:
-        """Return the legs that ``selector`` names and that pass the filter."""
-
-    def apply(self, batch: Sequence[CallsMessage], now: float) -> list[CallsAnswer]:
-        """Answer a batch, as :meth:`Backend.apply` does."""

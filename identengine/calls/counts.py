@@ -10,7 +10,6 @@ is marked first. A level that still refers to it looks its counters up again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from math import inf
 
 from msgspec.structs import force_setattr
@@ -18,8 +17,12 @@ from msgspec.structs import force_setattr
 from identengine.calls.levels import BoundLimit, Cells, Counter, Levels
 from identengine.model.reasons import Reason
 
-IDLE_ACCOUNTS = 100_000
-"""Number of accounts up to which idle counters are kept, since most of them are soon used again."""
+IDLE_ACCOUNTS = 1_000_000
+"""Number of accounts up to which idle counters are kept, since most of them are soon used again.
+
+A dropped counter saves some 60 bytes. It costs a new tuple of counters at the next call of its account, which the
+garbage collector then traverses.
+"""
 _GONE = -1
 """Value of a counter that was dropped."""
 
@@ -36,10 +39,15 @@ class Counts:
         """Number of all held legs."""
         self.idle: list[Counter] = []
         """Counters of accounts that held no leg for a moment since :meth:`drop_idle`."""
+        self.global_capacity = most
+        """Limit on all legs together, or None."""
         self._most = inf if most is None else most
         self._accounts: dict[int, Counter] = {}
         self._clients: dict[int, tuple[Counter, Counter]] = {}
         """The counters of each client by direction, origination first."""
+        self._listed_accounts: list[Counter] = []
+        """The counters that the latest listing began with."""
+        self._listed_clients: list[tuple[Counter, Counter]] = []
         self.hold(max_held)
 
     def hold(self, max_held: int) -> None:
@@ -63,9 +71,10 @@ class Counts:
             cells = self.cells(levels)
         if levels.capacity is not None and cells[0].held >= levels.capacity:
             return Reason.ACCOUNT_CAPACITY
-        for counter, other, most, reason in levels.limits:
-            if counter.held + (0 if other is None else other.held) >= most:
-                return reason
+        for limit in levels.limits:
+            other = limit.other
+            if limit.counter.held + (0 if other is None else other.held) >= limit.most:
+                return limit.reason
         if self.held >= self._least:
             return Reason.GLOBAL_CAPACITY if self.held >= self._most else Reason.OVERLOAD
         return cells
@@ -109,16 +118,25 @@ class Counts:
         if levels.capacity is not None and cells[0].held > levels.capacity:
             return True
         if any(
-            counter.held + (0 if other is None else other.held) > most
-            for counter, other, most, _ in self._limits(cells, levels)
+            limit.counter.held + (0 if limit.other is None else limit.other.held) > limit.most
+            for limit in self._limits(cells, levels)
         ):
             return True
         return self.held > self._most
 
     @property
+    def max_held(self) -> int:
+        """Number of legs that the set can hold."""
+        return self._max_held
+
+    @property
     def has_room(self) -> bool:
         """True if the set can hold one more leg."""
         return self.held < self._max_held
+
+    def other_way(self, cell: Counter) -> Counter:
+        """Return the counter of a client for the other direction."""
+        return self._client(cell.number ^ 1)
 
     def cells(self, levels: Levels) -> Cells:
         """Return the counters for new legs of an account, and let the levels refer to them.
@@ -136,22 +154,29 @@ class Counts:
         """Return the current counters for stored ones."""
         return (self._account(cells[0].number), *[self._client(cell.number) for cell in cells[1:]])
 
-    def use(self, *, of_accounts: bool) -> Iterator[tuple[int, int]]:
-        """Return an iterator over the counters of accounts or clients, with the number of held legs of each.
+    def page(self, first: int, count: int, *, of_accounts: bool) -> list[tuple[int, int]]:
+        """Return ``count`` counters of accounts or clients from ``first`` on, with the held legs of each.
 
-        The numbers are those of :mod:`identengine.calls.levels`. A client has a third one for both directions.
+        The numbers are those of :mod:`identengine.calls.levels`. A client has a third one for both directions. The
+        page at 0 notes the counters that exist. Later pages are of these, so that no page has to skip others.
         """
         if of_accounts:
-            return ((number, counter.held) for number, counter in self._accounts.items())
-        return (
+            if first == 0:
+                self._listed_accounts = [*self._accounts.values()]
+            return [(counter.number, counter.held) for counter in self._listed_accounts[first : first + count]]
+        if first == 0:
+            self._listed_clients = [*self._clients.values()]
+        begin = first // 3
+        counters = [
             counted
-            for client, (orig, term) in self._clients.items()
+            for orig, term in self._listed_clients[begin : (first + count) // 3 + 1]
             for counted in (
                 (orig.number, orig.held),
                 (term.number, term.held),
-                (-client, orig.held + term.held),
+                (-(orig.number >> 1), orig.held + term.held),
             )
-        )
+        ]
+        return counters[first - 3 * begin :][:count]
 
     def _limits(self, cells: Cells, levels: Levels) -> tuple[BoundLimit, ...]:
         """Return the limits of these levels with the counters that they compare."""

@@ -11,6 +11,7 @@ from identengine.calls.backend import Settings
 from identengine.calls.leg import Leg, Row
 from identengine.calls.legs import ACTIVE, LAPSED, RESERVED
 from identengine.calls.legtable import LegTable
+from identengine.calls.numbers import ending
 from identengine.calls.wheel import TICKS, Wheel, tick_after
 
 LAPSED_SECONDS = 24 * 3600.0
@@ -63,8 +64,9 @@ class Expiry:
             return
         table.rows.move(leg, LAPSED)
         table.counts.remove(leg.cells)
-        leg.state, leg.due = LAPSED, now + LAPSED_SECONDS
-        leg.content = leg.answer = None
+        if leg.state == RESERVED and leg.answer is not None:
+            leg.answer = ending(leg.answer)
+        leg.state, leg.due, leg.content = LAPSED, now + LAPSED_SECONDS, None
         table.lapsed += 1
 
     def revive(self, leg: Leg, switch: str, lease: float, now: float) -> None:

@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 import lmdb
 import msgspec
 
-from identengine.calls.backend import packed
 from identengine.calls.clock import Beat
 from identengine.calls.journalfile import FORMAT, READABLE, DamagedError, unreadable
 from identengine.calls.leg import Leg, Row
 from identengine.calls.legs import State
 from identengine.calls.levels import Counter
+from identengine.calls.numbers import packed
 from identengine.calls.rows import ROW_LEGS
 from identengine.calls.sync import Note
 from identengine.calls.tombstones import TombstoneRow

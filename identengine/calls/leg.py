@@ -7,9 +7,13 @@ from math import inf
 
 import msgspec
 
-from identengine.calls.backend import LegFilter, LegView
 from identengine.calls.legs import ACTIVE, Content, State, direction_of, leg_key, scope_of
 from identengine.calls.levels import Cells, clients_of, counters_of
+from identengine.calls.numbers import has_number, numbers_of
+from identengine.calls.overview import (
+    LegFilter,
+    LegView,
+)
 from identengine.model.records import Direction
 
 
@@ -40,7 +44,10 @@ class Leg(msgspec.Struct, gc=False, array_like=True):
     content: Content | None = None
     """Content that a retransmission must have, while the leg is reserved (engine.md 5.3). A fingerprint later."""
     answer: bytes | None = None
-    """While the leg is reserved: the answer to a retransmission, a Decision in MessagePack."""
+    """While the leg is reserved: the answer to a retransmission, an encoded Decision.
+
+    Afterwards its end, which holds the numbers of the call (:mod:`identengine.calls.numbers`).
+    """
 
     @property
     def account_id(self) -> int:
@@ -61,7 +68,15 @@ class Leg(msgspec.Struct, gc=False, array_like=True):
         """Return the leg as an operator sees it."""
         clients = tuple(clients_of(self.counters))
         return LegView(
-            self.call, self.leg, self.switch, self.state, self.account_id, clients, self.since, self.due
+            self.call,
+            self.leg,
+            self.switch,
+            self.state,
+            self.account_id,
+            clients,
+            self.since,
+            self.due,
+            numbers_of(self.answer),
         )
 
 
@@ -97,6 +112,7 @@ class Row(msgspec.Struct, gc=False, eq=False):
 def filtered(legs: Iterable[Leg], conditions: LegFilter) -> Iterator[LegView]:
     """Yield views of the legs that meet the conditions. Other legs are not converted, since most do not match."""
     states, account_id, client_id = conditions.states, conditions.account_id, conditions.client_id
+    number, account = conditions.number, conditions.account
     ends = None if conditions.leg_id is None else {leg_key(each, conditions.leg_id) for each in Direction}
     for leg in legs:
         if leg.state not in states or (account_id is not None and leg.account_id != account_id):
@@ -112,5 +128,9 @@ def filtered(legs: Iterable[Leg], conditions: LegFilter) -> Iterator[LegView]:
         if conditions.direction is not None and direction_of(leg.leg) is not conditions.direction:
             continue
         if ends is not None and leg.leg not in ends:
+            continue
+        if account is not None and not account(leg.account_id):
+            continue
+        if number is not None and not has_number(leg.answer, number):
             continue
         yield leg.view()

@@ -64,6 +64,13 @@ class LegTable:
             return there.get(key)
         return there if there is not None and there.leg == key else None
 
+    def leg(self, call: str, key: str) -> Leg:
+        """Return the held or lapsed leg with these keys. Raise KeyError if it does not exist."""
+        leg = self.find(call, key)
+        if leg is None:
+            raise KeyError(call, key)
+        return leg
+
     def matching(self, selector: LegSelector) -> list[Leg]:
         """Return the held and lapsed legs that ``selector`` names."""
         there = self.legs.get(selector.call)

@@ -7,7 +7,7 @@ bits only, and every id up to 2**63 - 1 needs distinct numbers.
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 from msgspec.structs import force_setattr
@@ -79,8 +79,11 @@ Cells: TypeAlias = tuple[Counter, ...]
 """The counters of a leg: that of the account, then that of each client for the direction, the own client first."""
 
 
-class BoundLimit(NamedTuple):
-    """A limit together with the counters that it compares."""
+class BoundLimit(msgspec.Struct, gc=False, eq=False):
+    """A limit together with the counters that it compares.
+
+    It is no tuple, since the collector would traverse all tuples that hold a :class:`Reason`.
+    """
 
     counter: Counter
     other: Counter | None

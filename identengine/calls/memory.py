@@ -11,7 +11,6 @@ three in one. Each loop sets :attr:`Batch.newest` of :attr:`Calls.batch` to None
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import islice
 from typing import Any
 
 from identengine.calls.admission import Admission
@@ -21,11 +20,7 @@ from identengine.calls.backend import (
     CallsMessage,
     EncodedDecision,
     Fault,
-    Gauges,
-    LegFilter,
     LegSelector,
-    LegView,
-    Of,
     Refresh,
     Refused,
     Settings,
@@ -39,9 +34,17 @@ from identengine.calls.expiry import Expiry
 from identengine.calls.leg import Leg, Row, filtered
 from identengine.calls.legs import LAPSED, RESERVED
 from identengine.calls.legtable import LegTable
+from identengine.calls.levels import Levels
+from identengine.calls.leveluse import LevelUse, level_uses
 from identengine.calls.listedlegs import ListedLegs
 from identengine.calls.mirror import Changes, Mirror, RoomLeft
 from identengine.calls.mirroring import Mirroring
+from identengine.calls.overview import (
+    Gauges,
+    LegFilter,
+    LegView,
+    Of,
+)
 from identengine.calls.progress import Progress
 from identengine.calls.sync import Lists, Note
 from identengine.calls.tombstones import TombstoneRow, Tombstones
@@ -71,7 +74,7 @@ class Calls:
         """The batch that is being answered."""
         self._expiry = Expiry(table, settings)
         self._tombstones = Tombstones(TOMBSTONES_ROOM + TOMBSTONES_LEG_ROOM * settings.max_legs)
-        self._admission = Admission(table, self.batch)
+        self._admission = Admission(table, self.batch, settings.cps_burst)
         progress = Progress(table, self.batch, self._expiry, self._tombstones, self._admission)
         self._changes = Changes(table.rows.changed)
         legs = ListedLegs(table, self._expiry, settings, self._changes)
@@ -89,10 +92,12 @@ class Calls:
             SyncPart: self._sync,
             SwitchReset: self._reset,
         }
-        self.room, self.find = self.counts.room, table.find
-        self.repeated = self._admission.repeated
+        self.find = table.find
+        self.repeated, self.state = self._admission.repeated, self._admission.state
         self.admissible = self._admission.admissible
         self.reserve = self._admission.reserve
+        self.lease_left, self.admissible_again = self._admission.lease_left, self._admission.admissible_again
+        self.reserve_again = self._admission.reserve_again
         self.refresh_call = progress.refresh_call
         self.stop_call, self.stop_leg = progress.stop_call, progress.stop_leg
         self.is_only_leg = table.is_only_leg
@@ -260,10 +265,10 @@ class Calls:
         self._open = False
         return more
 
-    # ---- the operator's view (identengine.calls.backend.Overview)
+    # ---- the operator's view (identengine.calls.overview.Overview)
 
     def gauges(self) -> Gauges:
-        """Implement :meth:`identengine.calls.backend.Overview.gauges`."""
+        """Implement :meth:`identengine.calls.overview.Overview.gauges`."""
         return Gauges(
             held=self.counts.held,
             reserved=self._rows.count(RESERVED),
@@ -278,16 +283,19 @@ class Calls:
         )
 
     def page(self, cursor: int, count: int, conditions: LegFilter) -> tuple[list[LegView], int | None]:
-        """Implement :meth:`identengine.calls.backend.Overview.page`."""
+        """Implement :meth:`identengine.calls.overview.Overview.page`."""
         legs, following = self._table.run(cursor, count)
         return list(filtered(legs, conditions)), following
 
     def matching(self, selector: LegSelector, conditions: LegFilter) -> list[LegView]:
-        """Implement :meth:`identengine.calls.backend.Overview.matching`."""
+        """Implement :meth:`identengine.calls.overview.Overview.matching`."""
         return list(filtered(self._table.matching(selector), conditions))
 
+    def level_uses(self, levels: Levels) -> list[LevelUse]:
+        """Implement :meth:`identengine.calls.leveluse.LevelUses.level_uses`."""
+        return level_uses(levels, self.counts, self._admission.buckets, self.batch.now)
+
     def usage(self, of: Of, first: int, count: int) -> list[tuple[int, int]] | None:
-        """Implement :meth:`identengine.calls.backend.Overview.usage`."""
-        # Skipping a counter before `first` costs some 50 ns.
-        page = list(islice(self.counts.use(of_accounts=of == "accounts"), first, first + count))
-        return [(counter, held) for counter, held in page if held] if page else None
+        """Implement :meth:`identengine.calls.overview.Overview.usage`."""
+        page = self.counts.page(first, count, of_accounts=of == "accounts")
+        return [(counter, held) for counter, held in page if held > 0] if page else None

@@ -11,6 +11,7 @@ from identengine.calls.expiry import Expiry
 from identengine.calls.leg import Leg
 from identengine.calls.legs import ACTIVE, LAPSED, RESERVED, leg_key
 from identengine.calls.legtable import LegTable
+from identengine.calls.numbers import ending
 from identengine.calls.tombstones import Tombstones
 from identengine.model.records import Direction
 
@@ -69,6 +70,7 @@ class Progress:
         key = leg_key(selector.direction or Direction.ORIGINATION, selector.leg_id)
         cells = self._counts.cells(levels)
         leg = Leg(0, 0, selector.call, key, message.switch, ACTIVE, cells, now, now + lease, lease)
+        leg.answer = message.numbers
         self._rows.put(leg, ACTIVE)
         self._table.add(leg)
         self._counts.add(cells)
@@ -100,7 +102,9 @@ class Progress:
             leg.lease = lease
         if leg.state == RESERVED:
             leg.state = ACTIVE
-            leg.content = leg.answer = None
+            leg.content = None
+            if leg.answer is not None:
+                leg.answer = ending(leg.answer)
         elif method != "update":
             return
         leg.due = self._batch.active_until if leg.lease == self._batch.active else self._batch.now + leg.lease

@@ -9,14 +9,13 @@ import typer
 from identengine.cli import passwords
 from identengine.cli.accountview import AccountDisplay
 from identengine.cli.display import Page, Shape
-from identengine.cli.editing import change, report
+from identengine.cli.editcommands import add_edits
+from identengine.cli.editing import EditOptions, chosen, described, report, run_edit
 from identengine.cli.filters import AccountFilters
-from identengine.cli.options import AccountName, AsJson, ConfigFile, Limit, Offset, StoreDir, Who
+from identengine.cli.options import AccountNames, AsJson, ConfigFile, Limit, Offset, StoreDir
 from identengine.cli.optionsets import spread
 from identengine.cli.tables import Table, add_commands, reading, show_list
-from identengine.cli.workspace import find_workspace
 from identengine.model.records import Account
-from identengine.provisioning import listing
 
 if TYPE_CHECKING:
     from identengine.provisioning.rows import Rows
@@ -41,12 +40,14 @@ def _rows() -> Rows[Account]:
 _TABLE = Table(
     family="accounts",
     keeps_ids=True,
+    has_passwords=True,
     noun="account",
     metavar="ACCOUNT",
     key_help="Id or name of the account.",
     columns_help="Columns as in the accounts file of a book. Lists have ; between items. An empty value clears.",
     display=AccountDisplay,
     rows=_rows,
+    filters=AccountFilters,
     search_help=(
         "Search accounts in all columns, inherited values, names of clients and DIDs, but not in passwords.\n\n"
         "Example: identengine accounts search --store STORE northwind premium"
@@ -60,11 +61,16 @@ _TABLE = Table(
         "Example: identengine accounts add --store STORE client_id=1 name=Lab ident_by=ip ident=192.0.2.77"
     ),
     set_help=(
-        "Change columns of an account. All other columns keep their values.\n\n"
-        "Example: identengine accounts set --store STORE 101 orig_tag=gold orig_capacity="
+        "Change columns of accounts, named by id or selected by filters. All other columns keep their values.\n\n"
+        "ident+=V and gateways+=V add an item to a list. ident-=V and gateways-=V remove it.\n\n"
+        "Example: identengine accounts set --store STORE 101 102 orig_tag=gold orig_capacity="
+    ),
+    edit_help=(
+        "Change the accounts of a file: the columns that it has, by id. No account is added.\n\n"
+        "Example: identengine accounts edit --store STORE --from capacities.csv --dry-run"
     ),
     remove_help=(
-        "Remove an account and its DIDs. To keep the account for statistics, disable it instead.\n\n"
+        "Remove accounts and their DIDs. To keep an account for statistics, disable it instead.\n\n"
         "Example: identengine accounts remove --store STORE 107 --yes"
     ),
 )
@@ -90,47 +96,46 @@ def list_accounts(
         show_list(display, kept, Page(limit, offset), shape, filtered=filters.is_set, as_json=as_json)
 
 
+@spread
 def enable(
-    account: AccountName,
+    *,
+    accounts: AccountNames = None,
     orig: Orig = False,
     term: Term = False,
-    store: StoreDir = None,
-    config: ConfigFile = None,
-    who: Who = None,
-    as_json: AsJson = False,
+    filters: AccountFilters,
+    options: EditOptions,
 ) -> None:
-    """Enable an account: its named parts, or by default the parts that were on before it was disabled.
+    """Enable accounts: their named parts, or by default the parts that were on before they were disabled.
 
     Example: identengine accounts enable --store STORE 107 --orig
     """
-    from identengine.provisioning.edits import parts_before, switch_parts
+    from identengine.provisioning import edits
 
-    here = find_workspace(store, config)
-    if not (orig or term):
-        with here.open(readonly=True) as opened, opened.read() as book:
-            orig, term = parts_before(opened, listing.find_account(book, account))
-    edit = switch_parts(account, orig=orig, term=term, on=True)
-    report(change(here, who, f"accounts enable {account}", edit), as_json=as_json)
+    choice = chosen(_rows(), accounts or (), filters)
+    edit = edits.switch_parts(choice, orig=orig, term=term, on=True) if orig or term else edits.enable(choice)
+    report(run_edit(options, described("accounts enable", accounts or (), filters), edit), options)
 
 
+@spread
 def disable(
-    account: AccountName,
+    *,
+    accounts: AccountNames = None,
     orig: Orig = False,
     term: Term = False,
-    store: StoreDir = None,
-    config: ConfigFile = None,
-    who: Who = None,
-    as_json: AsJson = False,
+    filters: AccountFilters,
+    options: EditOptions,
 ) -> None:
-    """Disable an account: its named part, or by default both. The account stays for statistics.
+    """Disable accounts: their named part, or by default both. The accounts stay for statistics.
 
-    Example: identengine accounts disable --store STORE 101
+    Example: identengine accounts disable --store STORE 101 102
     """
     from identengine.provisioning.edits import switch_parts
 
     both = not (orig or term)
-    edit = switch_parts(account, orig=orig or both, term=term or both, on=False)
-    report(change(find_workspace(store, config), who, f"accounts disable {account}", edit), as_json=as_json)
+    choice = chosen(_rows(), accounts or (), filters)
+    edit = switch_parts(choice, orig=orig or both, term=term or both, on=False)
+    report(run_edit(options, described("accounts disable", accounts or (), filters), edit), options)
 
 
-add_commands(app, _TABLE, listing=list_accounts, own=(enable, disable))
+add_commands(app, _TABLE, listing=list_accounts)
+add_edits(app, _TABLE, own=(enable, disable))

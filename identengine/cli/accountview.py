@@ -57,6 +57,10 @@ _SEVEN = ("id", "client", "account", "name/ani/ip", "tech_prefix", "orig_details
 _TABLES = ("rate_table", "routing_plan")
 
 
+def _by_text(cell: Callable[[Account], str]) -> Callable[[Account], str]:
+    return lambda account: cell(account).casefold()
+
+
 class AccountDisplay(Display[Account]):
     """Accounts with the names of their clients and with inherited values."""
 
@@ -84,9 +88,6 @@ class AccountDisplay(Display[Account]):
         """Return the columns of :meth:`usual` and the status."""
         clients = self.clients
         cut = sys.stdout.isatty()
-
-        def by_text(cell: Callable[[Account], str]) -> Callable[[Account], str]:
-            return lambda account: cell(account).casefold()
 
         def orig(account: Account) -> str:
             return _orig_details(account, clients if compact else None)
@@ -125,10 +126,10 @@ class AccountDisplay(Display[Account]):
                 lambda account: account.tech_prefix,
                 ("tech_prefix",),
             ),
-            "orig_details": Field(Column("Orig Details", least=12), orig, by_text(orig), _ORIG),
-            "term_details": Field(Column("Term Details", least=12), term, by_text(term), _TERM),
-            "rate_table": Field(Column("Rate Table", least=12), tables, by_text(tables)),
-            "routing_plan": Field(Column("Routing Plan", least=12), plan, by_text(plan)),
+            "orig_details": Field(Column("Orig Details", least=12), orig, _by_text(orig), _ORIG),
+            "term_details": Field(Column("Term Details", least=12), term, _by_text(term), _TERM),
+            "rate_table": Field(Column("Rate Table", least=12), tables, _by_text(tables)),
+            "routing_plan": Field(Column("Routing Plan", least=12), plan, _by_text(plan)),
             "status": Field(
                 Column("Status"), lambda account: _status(account, clients), lambda one: _status(one, clients)
             ),

@@ -9,14 +9,16 @@ import typer
 from typer.core import TyperGroup
 
 from identengine.cli.display import Display, Facts, Field, Page, Shape, watched
-from identengine.cli.editing import change, report
+from identengine.cli.editcommands import add_edits
+from identengine.cli.editing import EditOptions, chosen, described, report, run_edit
+from identengine.cli.endcalls import report_and_end
 from identengine.cli.filters import ClientFilters
-from identengine.cli.options import AsJson, ConfigFile, Limit, Offset, StoreDir, Who
+from identengine.cli.operatorclient import CallsDir, calls_folder
+from identengine.cli.options import AsJson, ConfigFile, Limit, Offset, StoreDir
 from identengine.cli.optionsets import spread
 from identengine.cli.output import Column, when
 from identengine.cli.styles import Painted, Style
 from identengine.cli.tables import Table, add_commands, reading, show_list
-from identengine.cli.workspace import find_workspace
 from identengine.model.records import Client, ClientStatus
 from identengine.provisioning.changes import as_object, shown
 from identengine.provisioning.listing import (
@@ -31,7 +33,7 @@ from identengine.provisioning.search import client_has_words
 
 if TYPE_CHECKING:
     from identengine.provisioning.rows import Rows
-    from identengine.store.snapshot import Snapshot
+    from identengine.store.snapshot import Snapshot, View
     from identengine.store.versions import Store
 
 _MEANT = {"enable": "unblock", "disable": "block"}
@@ -58,7 +60,12 @@ app = typer.Typer(
     epilog="Example: identengine clients show --store STORE 5",
 )
 
-ClientName = Annotated[str, typer.Argument(metavar="CLIENT", help="Id or name of the client.")]
+ClientNames = Annotated[
+    list[str] | None, typer.Argument(metavar="[CLIENT]...", help="Ids or names of clients, or filters below.")
+]
+EndCalls = Annotated[
+    bool, typer.Option("--end-calls", help="Ask the running server to end the calls of the clients, too.")
+]
 
 
 class _ClientDisplay(Display[Client]):
@@ -161,6 +168,7 @@ _TABLE = Table(
     columns_help="Columns as in the clients file of a book. An empty value clears the column.",
     display=_ClientDisplay,
     rows=_rows,
+    filters=ClientFilters,
     search_help=("Search all columns of clients.\n\nExample: identengine clients search --store STORE hosted"),
     show_help=(
         "Show one client with inherited values, resellers, clients below, accounts and the last change.\n\n"
@@ -171,11 +179,15 @@ _TABLE = Table(
         'Example: identengine clients add --store STORE name="Acme Voice" rate_table=Retail'
     ),
     set_help=(
-        "Change columns of a client. All other columns keep their values.\n\n"
-        "Example: identengine clients set --store STORE 4 capacity=300 notes="
+        "Change columns of clients, named by id or selected by filters. All other columns keep their values.\n\n"
+        "Example: identengine clients set --store STORE 4 5 capacity=300 notes="
+    ),
+    edit_help=(
+        "Change the clients of a file: the columns that it has, by id. No client is added.\n\n"
+        "Example: identengine clients edit --store STORE --from limits.csv --dry-run"
     ),
     remove_help=(
-        "Remove a client that has no accounts and no clients below it.\n\n"
+        "Remove clients that have no accounts and no clients below them.\n\n"
         "Example: identengine clients remove --store STORE 7 --yes"
     ),
 )
@@ -201,41 +213,60 @@ def list_clients(
         show_list(display, kept, Page(limit, offset), shape, filtered=filters.is_set, as_json=as_json)
 
 
+@spread
 def block(
-    client: ClientName,
-    store: StoreDir = None,
-    config: ConfigFile = None,
-    who: Who = None,
-    as_json: AsJson = False,
+    *,
+    clients: ClientNames = None,
+    end_calls: EndCalls = False,
+    calls: CallsDir = None,
+    filters: ClientFilters,
+    options: EditOptions,
 ) -> None:
-    """Block a client and all clients below it, so that their calls are rejected.
+    """Block clients and all clients below them, so that their calls are rejected.
+
+    With --end-calls, the calls that the server holds for them end too, as soon as it uses the new version.
 
     Example: identengine clients block --store STORE 6
     """
     from identengine.provisioning.edits import set_status
 
-    edit = set_status(client, ClientStatus.BLOCKED)
-    report(change(find_workspace(store, config), who, f"clients block {client}", edit), as_json=as_json)
+    folder = calls_folder(calls, options.config) if end_calls else None
+    picked: list[int] = []
+    choice = chosen(_rows(), clients or (), filters)
+
+    def noted(book: View) -> Iterator[Client]:
+        picked.clear()
+        for client in choice(book):
+            picked.append(client.id)
+            yield client
+
+    edit = set_status(noted, ClientStatus.BLOCKED)
+    done = run_edit(options, described("clients block", clients or (), filters), edit)
+    if folder is None:
+        report(done, options)
+    else:
+        report_and_end(done, folder, picked, options)
 
 
+@spread
 def unblock(
-    client: ClientName,
-    store: StoreDir = None,
-    config: ConfigFile = None,
-    who: Who = None,
-    as_json: AsJson = False,
+    *,
+    clients: ClientNames = None,
+    filters: ClientFilters,
+    options: EditOptions,
 ) -> None:
-    """Unblock a client, so that its calls can pass again.
+    """Unblock clients, so that their calls can pass again.
 
     Example: identengine clients unblock --store STORE 6
     """
     from identengine.provisioning.edits import set_status
 
-    edit = set_status(client, ClientStatus.ACTIVE)
-    report(change(find_workspace(store, config), who, f"clients unblock {client}", edit), as_json=as_json)
+    edit = set_status(chosen(_rows(), clients or (), filters), ClientStatus.ACTIVE)
+    report(run_edit(options, described("clients unblock", clients or (), filters), edit), options)
 
 
-add_commands(app, _TABLE, listing=list_clients, own=(block, unblock))
+add_commands(app, _TABLE, listing=list_clients)
+add_edits(app, _TABLE, own=(block, unblock))
 
 
 def _state(client: Client, clients: Clients) -> str:

@@ -12,7 +12,10 @@ import faulthandler
 import os
 import shlex
 import signal
+import sys
 from pathlib import Path
+
+from identengine.cli.output import error_document
 
 _Handler = ctypes.CFUNCTYPE(None, ctypes.c_int)
 _installed: list[object] = []
@@ -28,13 +31,16 @@ def explain_crashes(store: Path) -> None:
         return
     name = shlex.quote(str(store))
     numbers = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT)
-    messages = {
+    texts = {
         int(number): (
             f"the store {store} is damaged: reading it crashed this command ({number.name}). Nothing was changed. "
-            f"Run `identengine store check --store {name}`.\n"
-        ).encode(errors="backslashreplace")
+            f"Run `identengine store check --store {name}`."
+        )
         for number in numbers
     }
+    if "--json" in sys.argv:
+        texts = {number: error_document(text) for number, text in texts.items()}
+    messages = {number: f"{text}\n".encode(errors="backslashreplace") for number, text in texts.items()}
 
     def crash(number: int) -> None:
         os.write(2, messages[number])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from identengine.cli.display import Display, Facts, Field, Page, Shape, watched
+from identengine.cli.editcommands import add_edits
 from identengine.cli.filters import DidFilters
 from identengine.cli.options import AsJson, ConfigFile, Limit, Offset, StoreDir
 from identengine.cli.optionsets import spread
@@ -130,6 +131,7 @@ _TABLE = Table(
     columns_help="Columns as in the dids file of a book: number, account_id, status.",
     display=_DidDisplay,
     rows=_rows,
+    filters=DidFilters,
     search_help=(
         "Search DIDs by any part of the number, by status, or by id or name of the account.\n\n"
         "Example: identengine dids search --store STORE 7946"
@@ -143,11 +145,16 @@ _TABLE = Table(
         'Example: identengine dids add --store STORE number="+44 20 7946 0950" account_id=181'
     ),
     set_help=(
-        "Change the status of a DID, or assign it to another account.\n\n"
-        'Example: identengine dids set --store STORE "+44 20 7946 0205" status=active'
+        "Change the status of DIDs, or assign them to another account. Filters select all DIDs of an account.\n\n"
+        "Example: identengine dids set --store STORE --account 181 account_id=182"
+    ),
+    edit_help=(
+        "Change the DIDs of a file: the columns that it has, by number or range. No DID is added.\n\n"
+        "Example: identengine dids edit --store STORE --from numbers.csv --dry-run"
     ),
     remove_help=(
-        'Remove a DID from its account.\n\nExample: identengine dids remove --store STORE "+44 20 7946 0205" --yes'
+        "Remove DIDs from their accounts.\n\n"
+        'Example: identengine dids remove --store STORE "+44 20 7946 0205" --yes'
     ),
 )
 
@@ -173,3 +180,4 @@ def list_dids(
 
 
 add_commands(app, _TABLE, listing=list_dids)
+add_edits(app, _TABLE)

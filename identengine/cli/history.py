@@ -1,36 +1,29 @@
-"""``versions``, ``diff``, ``rollback`` and ``audit``: earlier versions and the audit log (engine.md 8)."""
+"""``versions`` and ``diff``: earlier versions (engine.md 8.3)."""
 
 from __future__ import annotations
 
-import sys
-from collections import deque
-from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from identengine.cli.options import AsJson, ConfigFile, Limit, StoreDir, Who, integer
+from identengine.cli.options import AsJson, ConfigFile, Limit, StoreDir, integer
 from identengine.cli.output import (
     DIFF,
     NO_VERSIONS,
-    SCREEN,
     Column,
-    emit,
     emit_many,
     hint,
-    say,
     screenful,
     table,
     when,
 )
-from identengine.cli.rowids import row_id
-from identengine.cli.workspace import author, find_workspace
-from identengine.provisioning.changes import change_object, change_rows, shown
-from identengine.store.format import Changes, VersionInfo, field_changes
+from identengine.cli.workspace import find_workspace
+from identengine.provisioning.changes import change_object, change_rows
+from identengine.store.format import VersionInfo, change_counts
 
 if TYPE_CHECKING:
-    from identengine.store.format import AuditEntry
+    pass
 
 _VERSIONS = (
     Column("Version", right=True),
@@ -41,16 +34,6 @@ _VERSIONS = (
     Column("Accounts", right=True),
     Column("DIDs", right=True),
     Column("Changes"),
-)
-_AUDIT = (
-    Column("When", firm=True),
-    Column("Who"),
-    Column("Version", right=True),
-    Column("What"),
-    Column("Row"),
-    Column("Field"),
-    Column("Before"),
-    Column("After"),
 )
 
 
@@ -91,78 +74,10 @@ def diff(
             hint(f"versions {a} and {b} are equal")
 
 
-def rollback(
-    version: Annotated[int, typer.Argument(parser=integer(1), metavar="N", help="The version to restore.")],
-    store: StoreDir = None,
-    config: ConfigFile = None,
-    who: Who = None,
-    as_json: AsJson = False,
-) -> None:
-    """Restore version N as a new version.
-
-    Example: identengine rollback 3 --store STORE
-    """
-    with find_workspace(store, config).open() as opened:
-        before = opened.head()
-        info = opened.rollback(version, author(who))
-    if as_json:
-        emit(info)
-    elif info.version == before:
-        same = "is the newest" if version == before else f"equals version {before}, the newest"
-        say(f"nothing to change: version {version} {same}")
-    else:
-        say(f"version {info.version} restores version {version}: {_changes(info)}")
-
-
-def audit(
-    client: Annotated[
-        str | None,
-        typer.Option(
-            "--client", metavar="CLIENT", help="Only changes of this client (id or name), its accounts and DIDs."
-        ),
-    ] = None,
-    account: Annotated[
-        str | None,
-        typer.Option(
-            "--account", metavar="ACCOUNT", help="Only changes of this account (id or name) and its DIDs."
-        ),
-    ] = None,
-    last: Annotated[
-        int | None,
-        typer.Option(
-            "--last",
-            parser=integer(1),
-            metavar="N",
-            help="Show only the newest N entries. Default: 100 on a terminal, all entries otherwise.",
-        ),
-    ] = None,
-    store: StoreDir = None,
-    config: ConfigFile = None,
-    as_json: AsJson = False,
-) -> None:
-    """Show the audit log, newest entry last, with author, time, and values before and after.
-
-    Example: identengine audit --store STORE --account 101
-    """
-    with find_workspace(store, config).open(readonly=True) as opened:
-        if last is None and sys.stdout.isatty() and not as_json:
-            last = SCREEN
-        client_id = row_id("client", client, opened.read)
-        account_id = row_id("account", account, opened.read)
-        log = opened.audit(client=client_id, account=account_id)
-        entries = log if last is None else iter(deque(log, maxlen=last))
-        if as_json:
-            emit_many(_audit_object(entry) for entry in entries)
-        elif not table(_AUDIT, (row for entry in entries for row in _audit_rows(entry))):
-            hint("the audit log has no matching entries" if client or account else "the audit log is empty")
-
-
 def add_to(app: typer.Typer) -> None:
     """Add these commands."""
     app.command()(versions)
     app.command()(diff)
-    app.command()(rollback)
-    app.command()(audit)
 
 
 def _version_row(info: VersionInfo) -> tuple[str, ...]:
@@ -174,41 +89,5 @@ def _version_row(info: VersionInfo) -> tuple[str, ...]:
         str(info.clients),
         str(info.accounts),
         str(info.dids),
-        _changes(info),
+        change_counts(info),
     )
-
-
-def _changes(info: VersionInfo) -> str:
-    tables = (("clients", info.client_changes), ("accounts", info.account_changes), ("DIDs", info.did_changes))
-    return ", ".join(f"{name} {_signs(found)}" for name, found in tables if found.total) or "none"
-
-
-def _signs(found: Changes) -> str:
-    parts = (
-        (f"+{found.added}", found.added),
-        (f"~{found.changed}", found.changed),
-        (f"-{found.removed}", found.removed),
-    )
-    return " ".join(text for text, count in parts if count)
-
-
-def _audit_rows(entry: AuditEntry) -> Iterator[tuple[str, ...]]:
-    head = (when(entry.at), entry.who, str(entry.version or ""), entry.what)
-    if entry.change is None:
-        yield (*head, f"account {entry.account}" if entry.account else "", "", "", "")
-        return
-    row = f"{entry.change.table} {entry.change.key}"
-    for name, before, after in field_changes(entry.change):
-        # Each line repeats all columns, so that grep can select lines.
-        yield (*head, row, name, shown(before), shown(after))
-
-
-def _audit_object(entry: AuditEntry) -> dict[str, object]:
-    return {
-        "at": entry.at,
-        "who": entry.who,
-        "what": entry.what,
-        "version": entry.version,
-        "account": entry.account,
-        "change": None if entry.change is None else change_object(entry.change),
-    }

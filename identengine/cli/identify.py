@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
 
+from identengine.cli.candidates import print_candidates, print_decision
+from identengine.cli.levels import levels_of, print_levels
+from identengine.cli.operatorclient import OperatorClient
 from identengine.cli.options import AsJson, ConfigFile, KeyFile, StoreDir, integer
-from identengine.cli.output import Column, emit, facts, progress, say, table
+from identengine.cli.output import emit, progress, say
 from identengine.cli.radiusfile import PacketRead, print_packet, read_file, switch_of
 from identengine.cli.workspace import Workspace, find_workspace
-from identengine.errors import KeyFileError, expected, nearest, one_of, quoted
+from identengine.errors import IdentengineError, KeyFileError, expected, nearest, one_of
 from identengine.model.options import IdentifyOptions
-from identengine.model.reasons import Reason, ReasonTable
-from identengine.model.records import Decision, Digest, Request
-from identengine.provisioning.changes import shown
+from identengine.model.reasons import ReasonTable
+from identengine.model.records import Digest, Request
 
 if TYPE_CHECKING:
     from identengine.engine.core import Engine
-    from identengine.identify.explain import Candidate, Explanation
-    from identengine.identify.index import Book
-    from identengine.store.snapshot import Snapshot
+    from identengine.identify.explain import CandidateLimits, Explanation
+    from identengine.wire.operator import Level
 
 _FIELDS = tuple(name for name in Request.__struct_fields__ if name != "digest")
 _DIGEST = tuple(Digest.__struct_fields__)
-_STEP = 10_000
+_PATIENCE = 2.0
+"""Longest wait for a server, in seconds. It is short, since the candidates need no server."""
 
 _FIELDS_HELP = f"Fields of the request: {', '.join(_FIELDS)}, digest.username, digest.realm and so on."
 Fields = Annotated[list[str], typer.Argument(metavar="FIELD=VALUE", help=_FIELDS_HELP)]
@@ -64,17 +67,6 @@ Version = Annotated[
     ),
 ]
 
-_CANDIDATES = (
-    Column("ID", right=True),
-    Column("Account"),
-    Column("Client"),
-    Column("Matched by", firm=True),
-    Column("Mask", right=True),
-    Column("Prefix Length", right=True),
-    Column("Constraints"),
-    Column("Ruled out by"),
-)
-
 
 def identify(
     fields: Fields,
@@ -91,13 +83,12 @@ def identify(
     """
     here = find_workspace(store, config, key_file)
     request = _request(fields, ask_password=ask_password)
-    engine = _engine(here, version)
-    decision = engine.identify(request, _options(here))
-    _raise_fault(engine, here)
+    with _engine(here, version, request) as engine:
+        decision = engine.identify(request, _options(here))
     if as_json:
         emit(decision)
     else:
-        _print_decision(decision)
+        print_decision(decision)
     raise typer.Exit(0 if decision.accepted else 1)
 
 
@@ -110,9 +101,14 @@ def explain(
     store: StoreDir = None,
     config: ConfigFile = None,
     key_file: KeyFile = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Show all candidates. Default: the 20 that are nearest to the call.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show all candidates for a call, with their ranks and why they were ruled out. Exit with 1 on a reject.
+    """Show the candidates for a call, their requirements, and what ruled them out. Exit with 1 on a reject.
+
+    With --config, also show the use of the limits that the running server counts the account on.
 
     With --radius, first show the field that each attribute of a packet is. Accounting has no candidates.
 
@@ -131,12 +127,19 @@ def explain(
         read = read_file(radius, chosen)
         request = read.request
     explanation = None
+    from identengine.identify.explain import NEAREST, CandidateLimits
+
     if read is None or read.method == "authorize":
-        engine = _engine(here, version)
-        options = _options(here)
-        explanation = engine.explain(request, options if chosen is None else chosen.options(options))
-        _raise_fault(engine, here)
-    _print_explanation(explanation, read, as_json=as_json)
+        options, most = _options(here), CandidateLimits(None, None if everything else NEAREST)
+        with _engine(here, version, request, most) as engine:
+            explanation = engine.explain(request, options if chosen is None else chosen.options(options))
+    limits, trouble = _limits(here, explanation)
+    if as_json:
+        decided = {"decision": None} if explanation is None else msgspec.to_builtins(explanation)
+        emit(({} if read is None else read.document()) | decided | {"limits": limits})
+    else:
+        _print_explanation(explanation, request, read)
+        _print_limits(limits, trouble)
     raise typer.Exit(0 if explanation is None or explanation.decision.accepted else 1)
 
 
@@ -176,17 +179,29 @@ def _options(here: Workspace) -> IdentifyOptions:
     return here.config.identify if here.config else IdentifyOptions()
 
 
-def _engine(here: Workspace, version: int | None) -> Engine:
-    """Return an engine with a version of the store. It can read passwords if there is a key."""
+@contextmanager
+def _engine(
+    here: Workspace, version: int | None, request: Request, explains: CandidateLimits | None = None
+) -> Iterator[Engine]:
+    """Yield an engine that decides this request by a version of the store.
+
+    It can read passwords if there is a key. A fault of the decision is raised at the end.
+    """
     from identengine.engine.core import Engine
     from identengine.engine.settings import EngineSettings
+    from identengine.provisioning.excerpt import excerpt
 
     reasons = here.config.reasons if here.config else ReasonTable()
-    engine = Engine(EngineSettings(reasons=reasons, vault=here.vault_if_any()))
+    settings = EngineSettings(reasons=reasons, vault=here.vault_if_any())
+    if explains is not None:
+        settings = msgspec.structs.replace(settings, explains=explains)
+    engine = Engine(settings)
     with here.open(readonly=True) as opened, opened.read(version) as book:
         if book.version:
-            engine.take_up(_build(book, _options(here)))
-    return engine
+            with progress("reading the book") as tell:
+                engine.take_up(excerpt(book, [request], _options(here), tell))
+        yield engine
+    _raise_fault(engine, here)
 
 
 def _raise_fault(engine: Engine, here: Workspace) -> None:
@@ -197,112 +212,32 @@ def _raise_fault(engine: Engine, here: Workspace) -> None:
         raise fault
 
 
-def _build(snapshot: Snapshot, options: IdentifyOptions) -> Book:
-    """Return the index of a version, and show a progress bar if building it takes long."""
-    from itertools import groupby
-    from operator import itemgetter
-
-    from identengine.identify.builder import BookBuilder
-    from identengine.identify.dids import pack
-
-    builder = BookBuilder(options, snapshot.version, snapshot.hash_key)
-    total = snapshot.counts.clients + snapshot.counts.accounts + snapshot.counts.dids
-    with progress("reading the book") as tell:
-        done = 0
-        for client in snapshot.clients():
-            builder.add_client(client)
-        restricted = set()
-        for done, account in enumerate(snapshot.accounts(), snapshot.counts.clients):
-            builder.add_account(account)
-            if account.src_policy != "allow_any":
-                restricted.add(account.id)
-            if done % _STEP == 0:
-                tell(done, total)
-        for owner, numbers in groupby(snapshot.active_numbers(), itemgetter(0)):
-            if owner in restricted:  # the DIDs of other accounts are never used
-                builder.add_dids(owner, pack((number for _, number in numbers), options.international_prefixes))
-                tell(done, total)
-        steps = builder.finish()
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                book: Book = end.value
-                return book
-            tell(total, None)
+def _print_limits(limits: tuple[Level, ...], trouble: str | None) -> None:
+    if limits or trouble is not None:
+        say("")
+        say("The limits of the account, as they are now:" if limits else f"No limits are shown: {trouble}")
+        print_levels(limits)
 
 
-def _print_explanation(explanation: Explanation | None, read: PacketRead | None, *, as_json: bool) -> None:
-    if as_json:
-        decided = explanation and msgspec.to_builtins(explanation)
-        emit(decided if read is None else read.document() | (decided or {"decision": None}))
-        return
+def _limits(here: Workspace, explanation: Explanation | None) -> tuple[tuple[Level, ...], str | None]:
+    """Return the levels of the account that was found, as a running server has them, or the reason without them.
+
+    Without a config that names the set of calls there is neither.
+    """
+    decision = explanation and explanation.decision
+    if here.config is None or not decision or decision.account_id is None or decision.direction is None:
+        return (), None
+    try:
+        with OperatorClient(here.config.calls.path, _PATIENCE) as server:
+            return levels_of(server, decision.account_id, decision.direction), None
+    except IdentengineError as error:
+        return (), str(error)
+
+
+def _print_explanation(explanation: Explanation | None, request: Request, read: PacketRead | None) -> None:
     if read is not None:
         print_packet(read)
     if explanation is not None:
-        _print_decision(explanation.decision)
-        _print_candidates(explanation)
-
-
-def _print_decision(decision: Decision) -> None:
-    say("accepted" if decision.accepted else f"rejected: {decision.reason}")
-    known = [
-        (name, shown(value))
-        for name, value in msgspec.structs.asdict(decision).items()
-        if value is not None and name not in ("accepted", "reason")
-    ]
-    facts([*known, ("expected", _expected(decision))])
-
-
-def _expected(decision: Decision) -> str | None:
-    """Return the usable values of the field that made a request unusable, or None for other decisions."""
-    from identengine.engine.lifecycle import USABLE
-
-    if decision.reason is Reason.INVALID_DESTINATION:
-        return f"dst_number: {USABLE['dst_number']}"
-    return USABLE.get(decision.field) if decision.field is not None else None
-
-
-def _print_candidates(explanation: Explanation) -> None:
-    say("")
-    if not explanation.candidates:
-        say(_why_none(explanation.decision))
-        return
-    table(_CANDIDATES, map(_candidate_row, explanation.candidates))
-    if explanation.cut:
-        say("More candidates are not shown.")
-
-
-def _why_none(decision: Decision) -> str:
-    """Return the reason why there are no candidates."""
-    if decision.account_id is not None:
-        return f"Account {decision.account_id} was found by its id. No other account is a candidate."
-    if decision.reason is Reason.ACCOUNT_DISABLED:  # otherwise it would be a candidate
-        return "The terminator part of the account that account_id names is off. No other account is a candidate."
-    if decision.reason is Reason.INVALID_REQUEST:
-        return f"The request is invalid: {decision.field} {quoted(decision.value)}. No account was looked up."
-    if decision.reason is Reason.INVALID_DESTINATION:
-        return "The request is invalid: dst_number is not a number. No account was looked up."
-    if decision.reason is Reason.NOT_READY:
-        return "The store has no version of the book yet."
-    return "No account of the book matches this request."
-
-
-def _candidate_row(candidate: Candidate) -> tuple[str, ...]:
-    rank = candidate.rank
-    return (
-        str(candidate.account_id),
-        candidate.account_name,
-        f"{candidate.client_id} {candidate.client_name}",
-        f"{candidate.matched_by} {candidate.matched}",
-        str(rank.mask),
-        str(rank.tech_prefix),
-        ", ".join(_set(rank.gateway, rank.port, rank.protocol)),
-        "(found)" if candidate.ruled_out_by is None else candidate.ruled_out_by,
-    )
-
-
-def _set(gateway: bool, port: bool, protocol: bool) -> Iterator[str]:
-    for name, is_set in (("gateway", gateway), ("port", port), ("protocol", protocol)):
-        if is_set:
-            yield name
+        print_decision(explanation.decision)
+        say("")
+        print_candidates(explanation, request)

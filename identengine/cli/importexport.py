@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
+from identengine.cli.findings import WARNED, hint_findings
 from identengine.cli.interrupts import stoppable
 from identengine.cli.options import AsJson, ConfigFile, KeyFile, ReuseId, StoreDir, Who, integer
 from identengine.cli.output import DIFF, emit, hint, progress, say, table
@@ -23,6 +24,7 @@ from identengine.provisioning.changes import change_object, change_rows, told
 if TYPE_CHECKING:
     from identengine.book.loosening import FieldChange
     from identengine.book.report import ImportReport, Listed, TableReport
+    from identengine.lint.findings import Finding
     from identengine.store.format import Change
     from identengine.store.verify import Report
 
@@ -33,6 +35,14 @@ class Missing(StrEnum):
     DISABLE = "disable"
     KEEP = "keep"
     REMOVE = "remove"
+
+
+class Lint(StrEnum):
+    """The treatment of settings that will cause trouble."""
+
+    ERROR = "error"
+    WARN = "warn"
+    OFF = "off"
 
 
 class Format(StrEnum):
@@ -63,6 +73,14 @@ ImportYes = Annotated[
     bool, typer.Option("--yes", help="Apply the import even if it disables or removes many rows.")
 ]
 
+LintChoice = Annotated[
+    Lint,
+    typer.Option(
+        "--lint",
+        help="Refuse an import that brings findings of severity error, only show all findings, or do not look.",
+    ),
+]
+
 _DIFFERENCES = 100
 """Largest number of rows whose fields a dry run shows as text."""
 _SHOWN = 10
@@ -75,6 +93,7 @@ def import_(
     skip_bad: SkipBad = False,
     reopen: Reopen = False,
     reuse_id: ReuseId = False,
+    lint: LintChoice = Lint.WARN,
     dry_run: DryRun = False,
     yes: ImportYes = False,
     store: StoreDir = None,
@@ -93,9 +112,11 @@ def import_(
     with _target(find_workspace(store, config, key_file), dry_run=dry_run) as here, stoppable(here.head):
         from identengine.book.files import find_tables
         from identengine.book.importer import import_book
+        from identengine.provisioning.findings import ImportLint, scope_for
 
         find_tables(book)  # before a store is created for a book that does not exist
         vault = here.vault_to_write()
+        found = ImportLint(scope_for(here.config), refuse=lint is Lint.ERROR)
         shown = _Changes(most=None if as_json else _DIFFERENCES)
         with here.filled() as opened, progress("import") as tell:
             report = import_book(
@@ -111,8 +132,9 @@ def import_(
                 yes=yes,
                 progress=tell,
                 inspect=shown.take,
+                judge=None if lint is Lint.OFF else found.judge,
             )
-        _show(report, shown, as_json=as_json)
+        _show(report, shown, found.findings, as_json=as_json)
         if report.needs_yes is not None:
             raise typer.Exit(1)
 
@@ -122,6 +144,13 @@ def export(
         Path, typer.Argument(metavar="FOLDER", help="Folder for the three tables. It is created if necessary.")
     ],
     fmt: Annotated[Format, typer.Option("--format", help="Format of the tables.")] = Format.CSV,
+    excel: Annotated[
+        bool,
+        typer.Option(
+            "--excel",
+            help="Write CSV that spreadsheets open and save without damage, with names next to the ids.",
+        ),
+    ] = False,
     gz: Annotated[bool, typer.Option("--gz", help="Compress the tables with gzip.")] = False,
     version: Annotated[
         int | None,
@@ -140,8 +169,11 @@ def export(
     """
     from identengine.book.exporter import export_book
 
+    if excel and (gz or fmt is not Format.CSV):
+        other = "--gz" if gz else f"--format {fmt.value}"
+        raise typer.BadParameter(f"a spreadsheet opens plain CSV. Omit {other} or --excel.", param_hint="--excel")
     with find_workspace(store, config).open(readonly=True) as opened, opened.read(version) as book:
-        paths = export_book(book, folder, fmt.value, gz, overwrite=overwrite)
+        paths = export_book(book, folder, "excel" if excel else fmt.value, gz, overwrite=overwrite)
         counts = book.counts
         if as_json:
             emit({"version": book.version, "files": {name: str(path) for name, path in paths.items()}})
@@ -212,14 +244,16 @@ class _Changes:
             hint(f"and {counted(self._more, 'row')} more. --json shows all.")
 
 
-def _show(report: ImportReport, changes: _Changes, *, as_json: bool) -> None:
+def _show(report: ImportReport, changes: _Changes, findings: Sequence[Finding], *, as_json: bool) -> None:
     """Print the report of an import, and the changes of a dry run."""
     if as_json:
-        found = {"changes": [change_object(change) for change in changes.first]} if report.dry_run else {}
+        found: dict[str, object] = {"findings": findings}
+        if report.dry_run:
+            found["changes"] = [change_object(change) for change in changes.first]
         emit(msgspec.structs.asdict(report) | found)
     else:
         changes.print()
-        _print_report(report)
+        _print_report(report, [one for one in findings if one.check not in WARNED])
 
 
 @contextmanager
@@ -234,7 +268,7 @@ def _target(here: Workspace, *, dry_run: bool) -> Iterator[Workspace]:
         yield here._replace(store=scratch, key_file=key_file if key_file and key_file.exists() else None)
 
 
-def _print_report(report: ImportReport) -> None:
+def _print_report(report: ImportReport, findings: Sequence[Finding]) -> None:
     for problem in report.problems:
         hint(f"skipped: {problem}")
     if (more := report.problem_count - len(report.problems)) > 0:
@@ -243,6 +277,7 @@ def _print_report(report: ImportReport) -> None:
         hint(f"warning: {warning}")
     if (more := report.warning_count - len(report.warnings)) > 0:
         hint(f"warning: {more} more warnings")
+    hint_findings(findings)
     for name, one in (("clients", report.clients), ("accounts", report.accounts), ("dids", report.dids)):
         say(f"{name}: {_table(one)}")
         for word, found in (

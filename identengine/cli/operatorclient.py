@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import heapq
-import re
 import socket
 import time
 from operator import attrgetter
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self, TypeVar
 import typer
 
 from identengine.cli.options import LOCATIONS
-from identengine.errors import IdentengineError, expected
+from identengine.errors import IdentengineError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,8 +27,6 @@ PATIENCE = 10.0
 """Longest wait of a command for a server, in seconds. Requests wait while a decider is replaced."""
 MOST_BYTES = 1 << 26
 """Longest answer, in bytes. A longer one is not an answer of this protocol."""
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
-_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 T = TypeVar("T")
 
@@ -61,14 +58,6 @@ def calls_folder(calls: Path | None, config: Path | None) -> Path:
     from identengine.config.load import load
 
     return load(config, serving=False).calls.path
-
-
-def seconds(text: str) -> float:
-    """Return the seconds of ``90``, ``90s``, ``10m``, ``2h`` or ``1d``. Raise BadParameter for other texts."""
-    found = _DURATION.fullmatch(text.strip())
-    if found is None:
-        raise typer.BadParameter(expected("a time such as 90s, 10m, 2h or 1d", text))
-    return float(found[1]) * _SECONDS[found[2]]
 
 
 class OperatorClient:
@@ -176,13 +165,17 @@ def leg_rows(server: OperatorClient, wanted: Filter) -> Iterator[LegRow]:
 
 
 def fullest(server: OperatorClient, of: Literal["accounts", "clients"], most: int) -> list[Use]:
-    """Return the fullest counters, by their use in relation to their limits."""
+    """Return the fullest counters, by their use in relation to their limits: all that are full, or ``most``."""
     from identengine.wire.operator import Usage, UsageRequest
 
-    found: list[Use] = []
+    full: list[Use] = []
+    others: list[Use] = []
     cursor: int | None = 0
     while cursor is not None:
-        page = server.ask(UsageRequest(of, cursor, most), Usage)
-        found = heapq.nsmallest(most, [*found, *page.rows], key=attrgetter("rank"))
+        page = server.ask(UsageRequest(of, cursor, most, full=True), Usage)
+        full += [row for row in page.rows if row.is_full]
+        others = heapq.nsmallest(
+            most, [*others, *(row for row in page.rows if not row.is_full)], key=attrgetter("rank")
+        )
         cursor = page.cursor
-    return found
+    return sorted(full, key=attrgetter("rank")) + others[: max(0, most - len(full))]

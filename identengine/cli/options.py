@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from identengine.cli.output import JSON_WANTED
+from identengine.cli.times import EXAMPLES, since, until
 from identengine.errors import expected
 
 LOCATIONS = "Locations"
@@ -51,12 +51,6 @@ def decimal(least: float, most: float | None = None) -> Callable[[str], float]:
 
     parse.__name__ = "number"
     return parse
-
-
-def _json_wanted(context: typer.Context, wanted: bool) -> bool:
-    """Remember ``--json`` for the whole run, so that an error is printed as JSON, too."""
-    context.meta[JSON_WANTED] = wanted
-    return wanted
 
 
 def _folder(text: str) -> Path:
@@ -103,9 +97,12 @@ Who = Annotated[
     typer.Option("--who", metavar="NAME", help="Name of the author, for the audit log. Default: the login name."),
 ]
 AccountName = Annotated[str, typer.Argument(metavar="ACCOUNT", help="Id or name of the account.")]
+AccountNames = Annotated[
+    list[str] | None, typer.Argument(metavar="[ACCOUNT]...", help="Ids or names of accounts, or filters below.")
+]
 AsJson = Annotated[
     bool,
-    typer.Option("--json", help="Print one JSON document, for programs.", is_eager=True, callback=_json_wanted),
+    typer.Option("--json", help="Print one JSON document, for programs, and errors as JSON to standard error."),
 ]
 Yes = Annotated[
     bool, typer.Option("--yes", help="Apply the change. Without it, the command only shows the change.")
@@ -122,4 +119,14 @@ Limit = Annotated[
 Offset = Annotated[int, typer.Option("--offset", parser=integer(0), metavar="N", help="Skip the first N rows.")]
 ReuseId = Annotated[
     bool, typer.Option("--reuse-id", help="Allow a new account to have the id of an account that was removed.")
+]
+Since = Annotated[
+    float | None,
+    typer.Option("--since", parser=since, metavar="TIME", help=f"Only from this time on: {EXAMPLES}."),
+]
+Until = Annotated[
+    float | None,
+    typer.Option(
+        "--until", parser=until, metavar="TIME", help="Only up to this time. A date alone includes the whole day."
+    ),
 ]

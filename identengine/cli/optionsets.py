@@ -6,6 +6,7 @@ Rule: a new field in a set is at once an option of every command with a paramete
 from __future__ import annotations
 
 import inspect
+import shlex
 from collections.abc import Callable
 from dataclasses import fields
 from functools import wraps
@@ -18,10 +19,21 @@ class OptionSet:
     @property
     def is_set(self) -> bool:
         """True if an option of the set was used."""
-        return any(
-            getattr(self, one.name) not in (one.default, [])  # typer passes [] for an option without a value
-            for one in fields(self)  # type: ignore[arg-type]
-        )
+        return bool(self.used())
+
+    def used(self) -> list[tuple[str, object]]:
+        """Return name and value of each option that was used, several times if it has several values."""
+        found: list[tuple[str, object]] = []
+        for one in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, one.name)
+            if value not in (one.default, []):  # typer passes [] for an option without a value
+                name = f"--{one.name.replace('_', '-')}"
+                found += [(name, each) for each in (value if isinstance(value, list) else [value])]
+        return found
+
+    def words(self) -> list[str]:
+        """Return the options that were used, as words of a command line."""
+        return [f"{name} {shlex.quote(str(value))}" for name, value in self.used()]
 
 
 def spread(command: Callable[..., None]) -> Callable[..., None]:

@@ -6,6 +6,7 @@ aligned columns, one row a line, and never folded. Rows are printed in blocks, s
 
 from __future__ import annotations
 
+import json
 import shlex
 import shutil
 import sys
@@ -26,8 +27,6 @@ from identengine.cli.styles import Painted, Style, colours, painted, styled
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-JSON_WANTED = "identengine.json"
-"""Key of ``--json`` in the context of the run."""
 SCREEN = 100
 """Rows that a terminal gets without ``--limit``."""
 NARROW = 80
@@ -99,6 +98,12 @@ def shell_command(*words: str) -> None:
 def emit(document: object) -> None:
     """Print one JSON document."""
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n")
+
+
+def error_document(message: str, problems: Sequence[object] = (), total: int = 0) -> str:
+    """Return an error as one line of JSON (interfaces.md 2, "JSON shapes")."""
+    # json, since msgspec refuses lone surrogates, which stand for bytes that are not UTF-8.
+    return json.dumps({"error": {"message": message, "problems": list(problems), "total": total}})
 
 
 def emit_many(items: Iterable[object]) -> int:

@@ -1,21 +1,28 @@
-"""``identengine accounts password …``: show, set, generate and clear the password of an account."""
+"""``identengine accounts password …``: show, set, generate and clear the passwords of accounts."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import typer
 
-from identengine.cli.editing import change, report
-from identengine.cli.options import AccountName, AsJson, ConfigFile, KeyFile, StoreDir, Who
-from identengine.cli.output import emit, say
-from identengine.cli.workspace import Workspace, author, find_workspace
+from identengine.cli.editing import EditOptions, chosen, described, document, report, run_edit
+from identengine.cli.filters import AccountFilters
+from identengine.cli.options import AccountName, AccountNames, AsJson, ConfigFile, KeyFile, StoreDir, Who
+from identengine.cli.optionsets import spread
+from identengine.cli.output import Column, emit, say, table
+from identengine.cli.workspace import author, find_workspace
 from identengine.errors import IdentengineError, LoadError
+from identengine.model.records import Account
 from identengine.provisioning.listing import find_account
+
+_PASSWORDS = (Column("ID", right=True), Column("Account"), Column("Password", firm=True))
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Manage the password of an account, which the store keeps encrypted.",
+    help="Manage the passwords of accounts, which the store keeps encrypted.",
     epilog="Example: identengine accounts password generate --store STORE 161",
 )
 
@@ -52,20 +59,22 @@ def show(
 
 
 @app.command("set")
+@spread
 def set_password(
+    *,
     account: AccountName,
-    store: StoreDir = None,
-    config: ConfigFile = None,
     key_file: KeyFile = None,
-    who: Who = None,
-    as_json: AsJson = False,
+    options: EditOptions,
 ) -> None:
     """Set a password. Type it twice on a terminal, or pass it as the first line of standard input.
 
     Example: identengine accounts password set --store STORE 161 < password.txt
     """
-    here = find_workspace(store, config, key_file)
-    _check_account(here, account)  # before a password is typed
+    from identengine.provisioning import edits
+
+    here = find_workspace(options.store, options.config, key_file)
+    with here.open(readonly=True) as opened, opened.read() as book:
+        find_account(book, account)  # before a password is typed
     if sys.stdin.isatty():
         plain = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
     else:
@@ -78,75 +87,77 @@ def set_password(
     if plain == "-" or plain.startswith("enc:"):
         # In the column of a book, both have a meaning of their own.
         raise IdentengineError("a password cannot be - or begin with enc:. Choose another one")
-    _change(here, account, plain, "accounts password set", who=who, as_json=as_json)
+    edit = edits.set_password(account, plain, here.vault_to_write())
+    with _plain_mistakes():
+        report(run_edit(options, f"accounts password set {account}", edit, here=here), options)
 
 
 @app.command()
+@spread
 def generate(
-    account: AccountName,
-    store: StoreDir = None,
-    config: ConfigFile = None,
+    *,
+    accounts: AccountNames = None,
     key_file: KeyFile = None,
-    who: Who = None,
-    as_json: AsJson = False,
+    filters: AccountFilters,
+    options: EditOptions,
 ) -> None:
-    """Generate a random password, store it, and print it once.
+    """Generate a random password for each account, store it, and print it once.
 
     Example: identengine accounts password generate --store STORE 161
     """
+    from identengine.provisioning import edits
+    from identengine.provisioning.rows import ACCOUNTS
     from identengine.store.vault import generate_password
 
-    here = find_workspace(store, config, key_file)
-    _check_account(here, account)  # before a key is created
-    plain = generate_password()
-    version = _change(here, account, plain, "accounts password generate", who=who, as_json=as_json, quiet=True)
-    if as_json:
-        emit({"version": version, "password": plain})
+    made: dict[int, tuple[str, str]] = {}
+
+    def new_password(account: Account) -> str:
+        made[account.id] = (account.name, generate_password())
+        return made[account.id][1]
+
+    here = find_workspace(options.store, options.config, key_file)
+    choice = chosen(ACCOUNTS, accounts or (), filters)
+    edit = edits.set_passwords(choice, new_password, here.vault_to_write())
+    what = described("accounts password generate", accounts or (), filters)
+    done = run_edit(options, what, edit, here=here)
+    if done.version is None:
+        report(done, options)
+    elif options.as_json:
+        rows = [
+            {"account_id": key, "account_name": name, "password": plain} for key, (name, plain) in made.items()
+        ]
+        only = {"password": rows[0]["password"]} if len(rows) == 1 else {}
+        emit(document(done, options) | {"passwords": rows} | only)
+    elif len(made) == 1:
+        say(next(iter(made.values()))[1])
     else:
-        say(plain)
+        table(_PASSWORDS, ((str(key), name, plain) for key, (name, plain) in made.items()))
 
 
 @app.command()
+@spread
 def clear(
-    account: AccountName,
-    store: StoreDir = None,
-    config: ConfigFile = None,
-    who: Who = None,
-    as_json: AsJson = False,
+    *,
+    accounts: AccountNames = None,
+    filters: AccountFilters,
+    options: EditOptions,
 ) -> None:
-    """Clear the password of an account.
+    """Clear the password of accounts.
 
     Example: identengine accounts password clear --store STORE 161
     """
-    _change(find_workspace(store, config), account, None, "accounts password clear", who=who, as_json=as_json)
-
-
-def _check_account(here: Workspace, account: str) -> None:
-    with here.open(readonly=True) as opened, opened.read() as book:
-        find_account(book, account)
-
-
-def _change(
-    here: Workspace,
-    account: str,
-    plain: str | None,
-    what: str,
-    *,
-    who: str | None,
-    as_json: bool,
-    quiet: bool = False,
-) -> int | None:
-    """Store ``plain`` as the account's password, or clear it if None. Return the new version."""
     from identengine.provisioning import edits
+    from identengine.provisioning.rows import ACCOUNTS
 
-    if plain is None:
-        edit = edits.clear_password(account)
-    else:
-        edit = edits.set_password(account, plain, here.vault_to_write())
+    edit = edits.clear_password(chosen(ACCOUNTS, accounts or (), filters))
+    what = described("accounts password clear", accounts or (), filters)
+    report(run_edit(options, what, edit), options)
+
+
+@contextmanager
+def _plain_mistakes() -> Iterator[None]:
+    """Raise the mistake of a password without a place, since it was on no command line."""
     try:
-        done = change(here, who, f"{what} {account}", edit)
+        yield
     except LoadError as error:
         raise IdentengineError(error.problems[0].expected) from error
-    if not quiet:
-        report(done, as_json=as_json)
-    return done.version

@@ -6,19 +6,23 @@ Exit status (interfaces.md 2): 0 for success, 1 for wrong data or a negative ans
 from __future__ import annotations
 
 import errno
-import json
 import os
 import re
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
+from itertools import takewhile
 from typing import Annotated, Any
 
 import msgspec
 import typer
+from typer._click.exceptions import ClickException
 from typer.core import TyperGroup
 
 from identengine.cli import (
     accounts,
+    audit,
     calls,
     clients,
     demo,
@@ -28,16 +32,20 @@ from identengine.cli import (
     importexport,
     init,
     keys,
+    lint,
     load,
-    revert,
+    rejects,
     stats,
     store,
     top,
+    undo,
+    why,
 )
 from identengine.cli import serve as serving
 from identengine.cli.editing import advice
+from identengine.cli.groups import FIRST_STEPS, arrange
 from identengine.cli.interrupts import StoppedError
-from identengine.cli.output import JSON_WANTED, failure
+from identengine.cli.output import error_document, failure
 from identengine.errors import (
     ConfigError,
     IdentengineError,
@@ -60,24 +68,51 @@ class _Root(TyperGroup):
 
     def __init__(self, **attributes: Any) -> None:  # Any: typer does not name the types that it passes
         super().__init__(**attributes)
+        self._as_json = False
+        arrange(self)
         _reword(self)
 
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        # Known before any option is parsed, since a wrong option is an error too.
+        self._as_json = _wants_json(args)
+        with self._errors():
+            return super().make_context(info_name, args, parent, **extra)
+
     def invoke(self, ctx: Any) -> Any:  # Any: as above
-        try:
+        with self._errors():
             result = super().invoke(ctx)
             sys.stdout.flush()  # an error of writing is printed here, not when Python exits
+            return result
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Print an error in the block, and exit with its status."""
+        try:
+            yield
         except BrokenPipeError:
             raise  # the reader closed the pipe; typer exits silently
         except (IdentengineError, OSError) as error:
-            _print_error(error, as_json=bool(ctx.meta.get(JSON_WANTED)))
+            _print_error(error, as_json=self._as_json)
             raise typer.Exit(error.status if isinstance(error, StoppedError) else 1) from error
         except UnicodeError as error:
             # Names of files and standard input may hold any bytes, and many places fail on them.
-            _print_error(
-                IdentengineError(f"the input is not UTF-8: {error}"), as_json=bool(ctx.meta.get(JSON_WANTED))
-            )
+            _print_error(IdentengineError(f"the input is not UTF-8: {error}"), as_json=self._as_json)
             raise typer.Exit(1) from error
-        return result
+        except ClickException as error:  # wrong usage; without --json, typer prints it with the usage
+            if not self._as_json:
+                raise
+            _print_document(error.format_message())
+            raise typer.Exit(error.exit_code) from error
+        except typer.Abort as error:
+            if not self._as_json:
+                raise
+            _print_document("aborted; nothing was changed")
+            raise typer.Exit(1) from error
+
+
+def _wants_json(args: Sequence[str]) -> bool:
+    """Return True if ``--json`` is among the options."""
+    return "--json" in takewhile(lambda word: word != "--", args)
 
 
 def _reword(command: Any) -> None:
@@ -108,7 +143,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     help="The engine that a telephone switch asks for every call: whose call is this, and may it pass?",
-    epilog="Example: identengine demo --once",
+    epilog=FIRST_STEPS,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -136,11 +171,15 @@ serving.add_to(app)
 init.add_to(app)
 importexport.add_to(app)
 history.add_to(app)
-revert.add_to(app)
+undo.add_to(app)
+audit.add_to(app)
 app.add_typer(accounts.app, name="accounts")
 app.add_typer(clients.app, name="clients")
 app.add_typer(dids.app, name="dids")
 identify.add_to(app)
+lint.add_to(app)
+rejects.add_to(app)
+why.add_to(app)
 app.add_typer(calls.app, name="calls")
 stats.add_to(app)
 top.add_to(app)
@@ -188,13 +227,13 @@ def _flush() -> None:
 def _print_error(error: IdentengineError | OSError, *, as_json: bool) -> None:
     """Print an error to standard error: as sentences, or with ``--json`` as one JSON object."""
     if as_json:
-        document: dict[str, object] = {"message": _sentence(error)}
         if isinstance(error, LoadError):
-            document |= {"problems": [msgspec.structs.asdict(one) for one in error.problems], "total": error.total}
+            problems = [msgspec.structs.asdict(one) for one in error.problems]
+            _print_document(_sentence(error), problems, error.total)
         elif isinstance(error, ConfigError):
-            document["problems"] = error.problems
-        # json, since msgspec refuses lone surrogates, which stand for bytes that are not UTF-8.
-        sys.stderr.write(json.dumps({"error": document}) + "\n")
+            _print_document(_sentence(error), error.problems, len(error.problems))
+        else:
+            _print_document(_sentence(error))
         return
     if isinstance(error, LoadError | ConfigError):
         for problem in error.problems:
@@ -202,6 +241,10 @@ def _print_error(error: IdentengineError | OSError, *, as_json: bool) -> None:
     if not isinstance(error, ConfigError):
         for line in _sentence(error).splitlines():
             failure(line)
+
+
+def _print_document(message: str, problems: Sequence[object] = (), total: int = 0) -> None:
+    sys.stderr.write(error_document(message, problems, total) + "\n")
 
 
 def _sentence(error: IdentengineError | OSError) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 import typer
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from identengine.stats.file import Snapshot
+    from identengine.stats.malformed import RejectsBySwitch
     from identengine.wire.operator import Status
 
 ADDRESSES = 20
@@ -24,6 +26,7 @@ PATIENCE = 2.0
 _TIMES = ("began", "started", "noted", "book_made", "book_taken_up")
 
 _COUNTERS = (Column("Counter", firm=True), Column("Value", right=True), Column("What"))
+_REJECTED = (Column("Switch", firm=True), Column("Rejected", right=True))
 _MALFORMED = (
     Column("Switch", firm=True),
     Column("Error", right=True),
@@ -33,7 +36,7 @@ _ADDRESSES = (Column("Address", firm=True), Column("Rejected", right=True))
 
 
 def stats(limit: Limit = None, config: ConfigFile = None, calls: CallsDir = None, as_json: AsJson = False) -> None:
-    """Show the counters: requests, rejects by reason and address, lapsed and unknown calls.
+    """Show the counters: requests, rejects by reason, switch and address, lapsed and unknown calls.
 
     The counters survive restarts of the server and can be read while it is down. --limit applies to the addresses.
 
@@ -57,6 +60,7 @@ def stats(limit: Limit = None, config: ConfigFile = None, calls: CallsDir = None
                 "counters": snapshot.values,
                 "addresses": [{"address": one, "rejected": count} for one, count in largest],
                 "addresses_short_by": snapshot.addresses.floor,
+                "rejected_by_switch": snapshot.rejected,
                 "malformed": [{"switch": one, "code": code, "messages": count} for one, code, count in malformed],
             }
         )
@@ -71,9 +75,7 @@ def stats(limit: Limit = None, config: ConfigFile = None, calls: CallsDir = None
     )
     table(_COUNTERS, shown)
     say("Counters that are not listed are zero.")
-    if malformed:
-        say("")
-        table(_MALFORMED, ((one, str(code), f"{count:,}") for one, code, count in malformed))
+    _print_switches(snapshot.rejected, malformed)
     if largest:
         say("")
         table(_ADDRESSES, ((one, f"{count:,}") for one, count in largest))
@@ -81,6 +83,17 @@ def stats(limit: Limit = None, config: ConfigFile = None, calls: CallsDir = None
             say(f"Each count may be up to {snapshot.addresses.floor:,} too low: there were too many addresses.")
         if (more := len(snapshot.addresses.counts) - len(largest)) > 0:
             hint(f"not shown: {more:,} more; --limit 0 shows all")
+
+
+def _print_switches(rejected: RejectsBySwitch, malformed: list[tuple[str, int, int]]) -> None:
+    """Print the tables of rejects and of malformed messages by switch, if there are any."""
+    if rejected:
+        say("")
+        rows = sorted(rejected.items(), key=itemgetter(1), reverse=True)
+        table(_REJECTED, ((one, f"{count:,}") for one, count in rows))
+    if malformed:
+        say("")
+        table(_MALFORMED, ((one, str(code), f"{count:,}") for one, code, count in malformed))
 
 
 def add_to(app: typer.Typer) -> None:

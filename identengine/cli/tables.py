@@ -1,4 +1,4 @@
-"""The commands that accounts, clients and DIDs share: list, search, show, add, set and remove.
+"""The commands that accounts, clients and DIDs share to show rows: list, search and show.
 
 A family of commands describes its table by a :class:`Table` and shows its rows by a :class:`Display`.
 :func:`add_commands` creates the commands. Commands and filters of one family alone are defined in its own module.
@@ -6,7 +6,7 @@ A family of commands describes its table by a :class:`Table` and shows its rows 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 import typer
 
 from identengine.cli.display import Display, Page, Shape, show_rows
-from identengine.cli.editing import cells_in, change, mistakes_located, report, would
-from identengine.cli.options import AsJson, ConfigFile, Limit, Offset, ReuseId, StoreDir, Who, Yes
+from identengine.cli.editing import mistakes_located
+from identengine.cli.filters import Filters
+from identengine.cli.options import AsJson, ConfigFile, Limit, Offset, StoreDir
 from identengine.cli.optionsets import spread
 from identengine.cli.output import NO_VERSIONS, emit, facts, hint, none_shown
 from identengine.cli.workspace import find_workspace
@@ -44,13 +45,17 @@ class Table(NamedTuple, Generic[R]):
     display: Callable[[Snapshot], Display[R]]
     rows: Callable[[], Rows[R]]
     """Function that imports the rows for edits, whose modules import heavy libraries, and returns them."""
+    filters: type[Filters[R]]
+    search_help: str
     show_help: str
     add_help: str
     set_help: str
+    edit_help: str
     remove_help: str
-    search_help: str = ""
     keeps_ids: bool = False
     """True if a new row gets the id of a removed one only with ``--reuse-id`` (engine.md 9.5)."""
+    has_passwords: bool = False
+    """True if the table has the column ``password``."""
 
 
 @contextmanager
@@ -78,30 +83,11 @@ def show_list(
         none_shown(display.noun, "matches" if filtered else f"in version {display.book.version}", page.offset)
 
 
-def add_commands(
-    app: typer.Typer,
-    table: Table[R],
-    *,
-    listing: Callable[..., None],
-    search: Callable[..., None] | None = None,
-    own: Sequence[Callable[..., None]] = (),
-) -> None:
-    """Add the commands of a family in the order of its help.
-
-    ``listing`` is the command ``list`` with the filters of the family. ``search`` replaces the search for words.
-    ``own`` holds further commands of the family.
-    """
+def add_commands(app: typer.Typer, table: Table[R], *, listing: Callable[..., None]) -> None:
+    """Add the commands of a family that show rows. ``listing`` is ``list`` with the filters of the family."""
     app.command("list")(listing)
-    if search is not None:
-        app.command("search")(search)
-    else:
-        _add_search(app, table)
+    _add_search(app, table)
     _add_show(app, table)
-    _add_add(app, table)
-    _add_set(app, table)
-    for command in own:
-        app.command()(command)
-    _add_remove(app, table)
 
 
 def _add_search(app: typer.Typer, table: Table[R]) -> None:
@@ -148,80 +134,6 @@ def _add_show(app: typer.Typer, table: Table[R]) -> None:
                 facts(known)
 
 
-def _add_add(app: typer.Typer, table: Table[R]) -> None:
-    columns_argument = _columns_argument(table)
-
-    def add(
-        columns: list[str] = columns_argument,
-        store: StoreDir = None,
-        config: ConfigFile = None,
-        who: Who = None,
-        as_json: AsJson = False,
-    ) -> None:
-        add_with_id(columns, False, store, config, who, as_json)
-
-    def add_with_id(
-        columns: list[str] = columns_argument,
-        reuse_id: ReuseId = False,
-        store: StoreDir = None,
-        config: ConfigFile = None,
-        who: Who = None,
-        as_json: AsJson = False,
-    ) -> None:
-        from identengine.provisioning import edits
-
-        rows = table.rows()
-        edit = edits.add(rows, cells_in(columns, rows.record), reuse_id=reuse_id)
-        report(change(find_workspace(store, config), who, f"{table.family} add", edit), as_json=as_json)
-
-    app.command("add", help=table.add_help)(add_with_id if table.keeps_ids else add)
-
-
-def _add_set(app: typer.Typer, table: Table[R]) -> None:
-    key_argument, columns_argument = _key_argument(table), _columns_argument(table)
-
-    @app.command("set", help=table.set_help)
-    def set_columns(
-        key: str = key_argument,
-        columns: list[str] = columns_argument,
-        store: StoreDir = None,
-        config: ConfigFile = None,
-        who: Who = None,
-        as_json: AsJson = False,
-    ) -> None:
-        from identengine.provisioning import edits
-
-        rows = table.rows()
-        edit = edits.set_columns(rows, key, cells_in(columns, rows.record))
-        report(change(find_workspace(store, config), who, f"{table.family} set {key}", edit), as_json=as_json)
-
-
-def _add_remove(app: typer.Typer, table: Table[R]) -> None:
-    key_argument = _key_argument(table)
-
-    @app.command(help=table.remove_help)
-    def remove(
-        key: str = key_argument,
-        yes: Yes = False,
-        store: StoreDir = None,
-        config: ConfigFile = None,
-        who: Who = None,
-        as_json: AsJson = False,
-    ) -> None:
-        from identengine.provisioning import edits
-
-        edit = edits.remove(table.rows(), key)
-        done = change(find_workspace(store, config), who, f"{table.family} remove {key}", edit, dry_run=not yes)
-        if not yes:
-            would(done, as_json=as_json)
-        report(done, as_json=as_json)
-
-
 def _key_argument(table: Table[R]) -> str:
     argument: str = typer.Argument(metavar=table.metavar, help=table.key_help)
-    return argument
-
-
-def _columns_argument(table: Table[R]) -> list[str]:
-    argument: list[str] = typer.Argument(metavar="COLUMN=VALUE", help=table.columns_help)
     return argument

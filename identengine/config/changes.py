@@ -7,12 +7,14 @@ from typing import Final, NamedTuple
 import msgspec
 
 from identengine.config.schema import Config
+from identengine.record.segments import default_folder
 
 RELOADABLE: Final = {
     "identify": "[identify]",
     "codes": "[reasons]",
     "http": "[http]",
     "limits": "[limits]",
+    "record": "[record]",
     "log": "[log]",
     "postgresql": "[postgresql]",
     "switches": "[[switch]]",
@@ -41,6 +43,9 @@ def changes(old: Config, new: Config) -> Changes:
     fixed = [name for name in FIXED if getattr(new, name) != getattr(old, name)]
     labels = [FIXED[name] for name in fixed]
     config = msgspec.structs.replace(new, **{name: getattr(old, name) for name in fixed})
+    if new.record.path == default_folder(new.store.path):  # next to the store in use
+        record = msgspec.structs.replace(new.record, path=default_folder(old.store.path))
+        config = msgspec.structs.replace(config, record=record)
     if new.http.tls != old.http.tls:
         config = msgspec.structs.replace(config, http=msgspec.structs.replace(new.http, tls=old.http.tls))
         if "listen" not in fixed:  # the default of the key depends on [listen], which is in the list already

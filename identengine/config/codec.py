@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
-from identengine.config.readers import Secret
 from identengine.config.schema import Config
+from identengine.config.secret import Secret
 
 
 def encode(config: Config) -> bytes:

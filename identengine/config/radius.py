@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Literal, get_args
 
-from identengine.config.readers import Reader, Table, bare, boolean, choice, items, mistake, secret
+from identengine.config.readers import Reader, Table, boolean, choice, items, mistake, secret
 from identengine.config.schema import Radius, ReplyStyle
+from identengine.config.secret import bare
 from identengine.errors import expected, nearest, one_of
 from identengine.model.attributes import DEFAULT_SOURCES, NamedAttribute, parse_source
 

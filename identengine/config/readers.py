@@ -6,22 +6,19 @@ message. Keys are defined in :mod:`identengine.config.sections`, not here.
 
 from __future__ import annotations
 
-import os
 import re
 import string
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import TypeVar
 
 import msgspec
 
+from identengine.config.secret import Secret, bare
 from identengine.errors import expected, nearest, one_of, quoted
 from identengine.model.addresses import Network, format_address, parse_address, parse_network
 from identengine.model.numbers import normal_number
-
-_LONGEST_KEY = 100
-"""Longest key that a message shows unquoted, in characters."""
 
 _LISTED = 20
 """Largest number of wrong items of one list that a message names."""
@@ -31,55 +28,6 @@ _LOWER_CASE = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 T = TypeVar("T")
 Reader = Callable[[object], T]
-
-
-class Secret:
-    """A text that no log, list or traceback shows. Only :meth:`reveal` returns it.
-
-    ``variable`` is the environment variable that holds the text, or None if the config itself holds it. ``text``
-    may be None for a variable that is read when its text is needed.
-    """
-
-    __slots__ = ("_checks", "_text", "variable")
-
-    def __init__(self, text: str | None, variable: str | None = None) -> None:
-        self._text = text
-        self.variable = variable
-        self._checks: list[Callable[[Secret], None]] = []
-
-    def is_set(self) -> bool:
-        """Return True if there is a text: the config has it, or the environment variable is not empty."""
-        return self._text is not None or bool(os.environ.get(self.variable or ""))
-
-    def reveal(self) -> str:
-        """Return the text. Raise ValueError if the environment variable is not set."""
-        return _value_of(self.variable) if self._text is None else self._text
-
-    def resolve(self) -> None:
-        """Read the environment variable now. Raise ValueError if it is not set or holds a wrong text."""
-        self._text = self.reveal()
-        for check in self._checks:
-            check(self)
-
-    def checked(self, check: Callable[[Secret], None]) -> Self:
-        """Return this secret. Its text is checked now or, if a variable holds it, when it is resolved."""
-        if self._text is None:
-            self._checks.append(check)
-        else:
-            check(self)
-        return self
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and other._identity() == self._identity()
-
-    def __hash__(self) -> int:
-        return hash(self._identity())
-
-    def _identity(self) -> tuple[str | None, str | None]:
-        return self._text, self.variable if self._text is None else None
-
-    def __repr__(self) -> str:
-        return "Secret(…)"
 
 
 class Endpoint(msgspec.Struct, frozen=True):
@@ -252,6 +200,18 @@ def integer(low: int, high: int) -> Reader[int]:
     return read
 
 
+def number(low: float, high: float) -> Reader[float]:
+    """Return a reader of numbers with or without decimals from ``low`` to ``high``, both included."""
+
+    def read(value: object) -> float:
+        # The comparison is false for nan.
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+            raise ValueError(mistake(f"a number from {low} to {high}", value))
+        return float(value)
+
+    return read
+
+
 def choice(*allowed: T) -> Reader[T]:
     """Return a reader of one of the values ``allowed``."""
 
@@ -338,14 +298,6 @@ def bearer(value: object) -> Secret:
     return switch_token(value).checked(_printable)
 
 
-def _value_of(variable: str | None) -> str:
-    found = os.environ.get(variable or "")
-    if not found:
-        what = "not set" if found is None else "empty"
-        raise ValueError(f"the environment variable {bare(variable or '')} is {what}. Set it to the secret.")
-    return found
-
-
 def _without_blanks(kind: str, found: Secret) -> None:
     if found.reveal() != found.reveal().strip():
         place = "here" if found.variable is None else f"from the environment variable {bare(found.variable)}"
@@ -380,11 +332,6 @@ def number_prefix(value: object) -> str:
     if not prefix:
         raise ValueError(expected("a prefix of a number in normal form, which has no leading +", value))
     return prefix
-
-
-def bare(key: str) -> str:
-    """Return a key as messages name it: unquoted if it is short and printable."""
-    return key if key.isprintable() and len(key) <= _LONGEST_KEY else quoted(key)
 
 
 def _item_label(key: str, number: int, item: Mapping[str, object]) -> str:

@@ -7,7 +7,8 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from identengine.config.readers import Endpoint, Secret
+from identengine.config.readers import Endpoint
+from identengine.config.secret import Secret
 from identengine.errors import KeyFileError
 from identengine.model.addresses import Network
 from identengine.model.attributes import NamedAttribute
@@ -52,6 +53,7 @@ class CallsConfig(msgspec.Struct, frozen=True, kw_only=True):
     reserved: int = 200
     active: int = 7200
     grace: int = 60
+    cps_burst: float = 1.0
     global_capacity: int | None = None
     require_call_id: bool = False
 
@@ -98,6 +100,18 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     idle_seconds: int = 300
     unread_bytes: int = 1_048_576
     datagram_age_ms: int = 400
+
+
+class RecordConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """The record of decisions (engine.md 8.8)."""
+
+    decisions: Literal["rejects", "all", "none"] = "rejects"
+    path: Path
+    """The default is next to the store (:func:`identengine.record.segments.default_folder`)."""
+    max_bytes: int = 64 << 20
+    max_age: int = 30
+    """Age in days at which decisions are removed."""
+    mask_numbers: bool = False
 
 
 class LogConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -182,6 +196,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     http: Http
     tls: Tls
     limits: Limits
+    record: RecordConfig
     log: LogConfig
     postgresql: dict[str, str]
     switches: tuple[Switch, ...]

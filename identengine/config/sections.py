@@ -14,9 +14,7 @@ import msgspec
 from identengine.config.readers import (
     Endpoint,
     Reader,
-    Secret,
     Table,
-    bare,
     boolean,
     choice,
     endpoint,
@@ -24,6 +22,7 @@ from identengine.config.readers import (
     items,
     mistake,
     network,
+    number,
     number_prefix,
     path_below,
     secret,
@@ -37,15 +36,18 @@ from identengine.config.schema import (
     Limits,
     Listen,
     LogConfig,
+    RecordConfig,
     StoreConfig,
     Tls,
 )
+from identengine.config.secret import Secret, bare
 from identengine.config.switches import is_loopback, read_switches, read_tokens, same_tokens
 from identengine.config.weaknesses import weaknesses
 from identengine.errors import ConfigError, KeyFileError, expected, quoted
 from identengine.model.numbers import longest_first
 from identengine.model.options import IdentifyOptions, When
 from identengine.model.reasons import STANDARD, Codes, Reason
+from identengine.record.segments import default_folder
 
 _BILLION = 1_000_000_000
 _ACCOUNT = re.compile(r"[1-9][0-9]{0,18}")
@@ -62,9 +64,10 @@ def from_values(values: dict[str, object], source: Path | None, *, serving: bool
     folder = source.parent if source else Path()
     root = Table("config", values, problems, serving=serving)
     for_all, for_account = _reasons(root.table("reasons"))
+    store = _store(root.table("store"), folder)
     config = Config(
         source=source,
-        store=_store(root.table("store"), folder),
+        store=store,
         calls=_calls(root.table("calls"), folder, warnings),
         identify=_identify(root.table("identify")),
         codes={0: for_all} | for_account,
@@ -72,6 +75,7 @@ def from_values(values: dict[str, object], source: Path | None, *, serving: bool
         http=Http(),
         tls=_tls(root.table("tls"), folder),
         limits=_limits(root.table("limits")),
+        record=_record(root.table("record"), folder, store),
         log=_log(root.table("log")),
         postgresql=_postgresql(root.table("postgresql"), warnings),
         switches=read_switches(root.tables("switch"), warnings, problems),
@@ -124,6 +128,7 @@ def _calls(table: Table, folder: Path, warnings: list[str]) -> CallsConfig:
         reserved=table.take("reserved", integer(1, 86_400), 200),
         active=table.take("active", integer(1, 604_800), 7200),
         grace=table.take("grace", integer(0, 86_400), 60),
+        cps_burst=table.take("cps_burst", number(0, 3600), 1.0),
         global_capacity=table.take("global_capacity", integer(0, _BILLION), None),
         require_call_id=table.take("require_call_id", boolean, False),
     )
@@ -279,6 +284,21 @@ def _limits(table: Table) -> Limits:
         unread_bytes=table.take("unread_bytes", integer(4096, 1_073_741_824), standard.unread_bytes),
         datagram_age_ms=table.take("datagram_age_ms", integer(1, 60_000), standard.datagram_age_ms),
     )
+    table.close()
+    return found
+
+
+def _record(table: Table, folder: Path, store: StoreConfig) -> RecordConfig:
+    default = default_folder(store.path)
+    found = RecordConfig(
+        decisions=table.take("decisions", choice("rejects", "all", "none"), "rejects"),
+        path=table.take("path", path_below(folder), default),
+        max_bytes=table.take("max_bytes", integer(1 << 20, 1 << 40), 64 << 20),
+        max_age=table.take("max_age", integer(1, 36_500), 30),
+        mask_numbers=table.take("mask_numbers", boolean, False),
+    )
+    if table.has("path") and found.path.resolve() == store.path.resolve():
+        table.complain("path", "expected another folder than [store] path")
     table.close()
     return found
 

@@ -7,7 +7,6 @@ from collections import Counter
 from identengine.config.radius import read_radius
 from identengine.config.readers import (
     Reader,
-    Secret,
     Table,
     bearer,
     boolean,
@@ -21,6 +20,7 @@ from identengine.config.readers import (
     word,
 )
 from identengine.config.schema import Config, HttpToken, Radius, Switch
+from identengine.config.secret import Secret
 from identengine.errors import quoted
 from identengine.model.addresses import Network, format_network, parse_address, parse_network
 from identengine.model.options import When

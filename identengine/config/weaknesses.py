@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from identengine.calls.folder import hazard
-from identengine.config.readers import Secret
 from identengine.config.schema import Config, Switch
+from identengine.config.secret import Secret
 from identengine.errors import quoted
 from identengine.model.addresses import Network, format_network
 

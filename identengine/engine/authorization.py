@@ -7,7 +7,7 @@ the requests of which it is sure, and leaves all others to this module.
 from __future__ import annotations
 
 from identengine.calls.backend import Admit, Backend, EncodedDecision, Refused
-from identengine.calls.legs import call_key, content_of, leg_key
+from identengine.calls.legs import RESERVED, call_key, content_of, leg_key
 from identengine.engine.decisions import accepted, refused, reject, unusable
 from identengine.engine.lifecycle import levels_of
 from identengine.engine.requests import EngineRequest
@@ -16,7 +16,7 @@ from identengine.identify import matching, policy, query
 from identengine.identify.index import Book
 from identengine.identify.matching import Match
 from identengine.identify.query import Query, Unusable
-from identengine.identify.template import version_part
+from identengine.identify.template import Part, version_part
 from identengine.model.reasons import Reason
 from identengine.model.records import Decision, Direction, Request
 
@@ -28,7 +28,7 @@ class Authorization:
 
     def __init__(self, settings: EngineSettings, book: Book | None, calls: Backend | None) -> None:
         self.settings, self.book, self.calls = settings, book, calls
-        version = 0 if book is None else book.version
+        self._version = version = 0 if book is None else book.version
         self.reserved = version_part(version, {"lease": settings.lease})
         """The part of the answer that all calls with a slot share."""
         self._unreserved = version_part(version, {"unreserved": True})
@@ -77,7 +77,7 @@ class Authorization:
             if type(shown) is Reason:
                 return reject(reasons, shown, book, direction, entry)
         # answer: of the call, if the rest admits it
-        version = self._identified if not authorizes else self._unreserved if call is None else self.reserved
+        version = self._identified if not authorizes else self._with_lease(call, leg)
         answer = accepted(ask.form, version, found, direction, dst, *shown)
         if not holds:
             return answer.decision() if authorizes else answer
@@ -87,6 +87,17 @@ class Authorization:
         if type(outcome) is Refused:
             return refused(reasons, outcome, admit.levels, request, book)
         return answer.decision() if call is None else outcome  # type: ignore[return-value]  # as Admit is answered
+
+    def _with_lease(self, call: str | None, leg: str) -> Part:
+        """Return the part of the answer that names the lease which a call gets, or that it has no slot.
+
+        An authorization renews no lease. A leg that is decided again keeps the time that remains (engine.md 5.3).
+        """
+        if call is None:
+            return self._unreserved
+        if self.calls is not None and self.calls.state(call, leg) == RESERVED:
+            return version_part(self._version, {"lease": self.calls.lease_left(call, leg)})
+        return self.reserved
 
 
 def _dialled(asked: Query, found: Match) -> str:

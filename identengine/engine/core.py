@@ -25,10 +25,11 @@ from identengine.calls.backend import (
 )
 from identengine.calls.legs import call_key, leg_key
 from identengine.calls.levels import Levels
+from identengine.calls.numbers import ending_of
 from identengine.engine import lifecycle
 from identengine.engine.authorization import Authorization
 from identengine.engine.decisions import reject
-from identengine.engine.lifecycle import levels_of
+from identengine.engine.lifecycle import Asker, levels_of
 from identengine.engine.requests import EngineAnswer, EngineRequest, RolledBack
 from identengine.engine.settings import EngineSettings
 from identengine.engine.usual import Usual, UsualCounts
@@ -53,6 +54,22 @@ class Tally(Protocol):
 
     def shed(self, ask: EngineRequest, answer: EngineAnswer) -> None:
         """Count a request that was answered without a decision."""
+
+
+class Record(Protocol):
+    """A record of authorizations (engine.md 8.8)."""
+
+    records_accepted: bool
+    """True if it records accepted calls too."""
+
+    def note(self, ask: EngineRequest, answer: Decision) -> None:
+        """Keep what led to a reject and later requests of the batch change."""
+
+    def write(self, asks: Sequence[EngineRequest], answers: Sequence[EngineAnswer]) -> None:
+        """Record a batch of requests and their answers."""
+
+    def accepted(self, calls: Sequence[tuple[Asker, Request, bytes | EncodedDecision]]) -> None:
+        """Record calls that the usual way accepted. Their requests are in no batch of :meth:`write`."""
 
 
 class Faults(deque[Exception]):
@@ -88,6 +105,8 @@ class Engine:
         self.faults = Faults()
         self.usual = Usual()
         """The usual way in the current batch."""
+        self.record: Record | None = None
+        """The record of decisions, or None if decisions are not recorded."""
         self._calls: Backend | None = None
         self._tally = tally
         self._book: Book | None = None
@@ -153,6 +172,8 @@ class Engine:
         """Note a request and its answer, to be counted at the end of the batch. Return the answer."""
         self._asks.append(ask)
         self._answers.append(answer)
+        if self.record is not None and type(answer) is Decision:
+            self.record.note(ask, answer)
         return answer
 
     def fault(self, ask: EngineRequest, fault: Exception) -> EngineAnswer:
@@ -221,6 +242,8 @@ class Engine:
                     self._tally.usual(interface, counts)
             if self._asks and self._tally is not None:
                 self._tally.count(self._asks, self._answers)
+            if self._asks and self.record is not None:
+                self.record.write(self._asks, self._answers)
         except Exception as fault:  # a decision is valid even if it is not counted
             self.faults.append(fault)
         return requests
@@ -252,12 +275,13 @@ class Engine:
             return Explanation(decision=decision)
         reveal = self.settings.reveal
         found = matching.identify(book, asked, ask.options, reveal)
-        shown, cut = explain.candidates(book, asked, ask.options, reveal, found)
-        return Explanation(decision=decision, candidates=shown, cut=cut)
+        shown, hidden, more = explain.candidates(book, asked, ask.options, reveal, found, self.settings.explains)
+        return Explanation(decision=decision, candidates=shown, cut=more or hidden > 0, hidden=hidden)
 
     def _refresh(self, ask: EngineRequest) -> EngineAnswer | CallsMessage:
         request, book = ask.request, self._book
         identify: Callable[[], Levels | None] | None = None
+        numbers: bytes | None = None
         assert isinstance(request, CallRequest)  # noqa: S101 - see EngineRequest.request
         if lifecycle.carries_identity(request):
             if book is None:
@@ -266,7 +290,8 @@ class Engine:
                 return lifecycle.unusable(asked.field or "dst_number", request)
             else:
                 identify = partial(self._identified, asked, ask.options, book)
-        return lifecycle.refresh(ask.method, request, ask.asker, identify, self._levels_then)
+                numbers = ending_of(asked.src_number, asked.dst_number)
+        return lifecycle.refresh(ask.method, request, ask.asker, identify, self._levels_then, numbers)
 
     def _identified(self, asked: Query, options: IdentifyOptions, book: Book) -> Levels | None:
         """Return the levels of a call that exists already, or None if it is unidentified (engine.md 5.4).
@@ -309,6 +334,8 @@ class Engine:
         answer = rejected if ask.method in ("authorize", "identify") else Explanation(decision=rejected)
         if self._tally is not None:
             self._tally.shed(ask, answer)
+        if self.record is not None:
+            self.record.write((ask,), (answer,))
         return answer
 
     def authorize(self, request: Request, options: IdentifyOptions) -> Decision:

@@ -7,7 +7,7 @@ form (-32602).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import final
+from typing import Literal, final
 
 import msgspec
 from msgspec.structs import force_setattr
@@ -120,10 +120,12 @@ def refresh(
     asker: Asker,
     identify: Callable[[], Levels | None] | None,
     levels: LimitsNow,
+    numbers: bytes | None = None,
 ) -> Refresh | BadParameter:
     """Return ``start`` or ``update`` as a message to the set of calls.
 
-    ``identify`` returns the levels of an unknown call. It is ``None`` if the message has no fields for that.
+    ``identify`` returns the levels of an unknown call, and ``numbers`` are its numbers. Both are ``None`` if the
+    message has no fields for that.
     """
     selector = _selector(request.call_id, request.leg_id, request.direction, asker)
     if isinstance(selector, BadParameter):
@@ -132,7 +134,8 @@ def refresh(
         interval = None if request.interval is None else decimal(request.interval, LONGEST_INTERVAL)
     except ValueError:
         return _bad("interval", request.interval, f"a number of seconds from 1 to {LONGEST_INTERVAL}")
-    return Refresh("update" if method == "update" else "start", selector, asker.switch, interval, identify, levels)
+    kind: Literal["start", "update"] = "update" if method == "update" else "start"
+    return Refresh(kind, selector, asker.switch, interval, identify, levels, numbers)
 
 
 def sync_part(request: CallList, asker: Asker) -> SyncPart | BadParameter:

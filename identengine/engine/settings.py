@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from identengine.errors import KeyFileError
+from identengine.identify.explain import CandidateLimits
 from identengine.model.reasons import ReasonTable
 from identengine.store.vault import Vault
 
@@ -24,6 +25,8 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds for which a slot is reserved, as the answer states it (engine.md 5.5)."""
     require_call_id: bool = False
     """True if an ``authorize`` without call id is an ``invalid_request`` (engine.md 5.10)."""
+    explains: CandidateLimits = CandidateLimits()
+    """The numbers of candidates that ``explain`` examines and shows."""
 
     def reveal(self, token: str) -> str:
         """Return the password of an ``enc:…`` token in clear. Raise KeyFileError if there is no key."""

@@ -18,7 +18,7 @@ from identengine.calls.backend import (
     LegResult,
     Refused,
 )
-from identengine.calls.legs import Content, content_of
+from identengine.calls.legs import RESERVED, Content, content_of
 from identengine.engine.authorization import Authorization
 from identengine.engine.decisions import reject, terminating, unusable
 from identengine.engine.lifecycle import Asker
@@ -29,7 +29,7 @@ from identengine.identify.credentials import Credentials
 from identengine.identify.index import AccountEntry, Book, Candidate, IndexClass, counted_by
 from identengine.identify.matching import MATCHED_BY, check_credentials, first_fit, for_switch, why_none
 from identengine.identify.query import Unusable
-from identengine.identify.template import MATCHES, Form
+from identengine.identify.template import MATCHES, Form, Part, version_part
 from identengine.model.numbers import is_normal, national, requested_number
 from identengine.model.options import IdentifyOptions
 from identengine.model.reasons import Reason
@@ -111,12 +111,14 @@ class Usual:
         if not (leg and dialled and call_id and call_id > "!" and call_id.isascii() and asked.digest is None):
             return None
         dialled = dialled[1:] if dialled[0] == "+" else dialled
-        call = asker.calls + call_id  # retransmission
+        call, held = asker.calls + call_id, None  # retransmission
         content = asked if asked.password is None else content_of(asked, self._key)
         if call in calls.legs:
-            earlier = calls.repeated(call, leg, asker.switch, content)
-            if earlier is not None or calls.find(call, leg) is not None:
+            if (earlier := calls.repeated(call, leg, asker.switch, content)) is not None:
                 return self._again(earlier, asker)
+            held = calls.state(call, leg)
+            if held is not None and (held != RESERVED or leg[0] == "t"):
+                return None
         if leg[0] == "t":
             return self._terminate(asked, asker, call, leg, content, dialled, form)
         found = self._identify(asked, dialled, options)  # identify
@@ -128,24 +130,24 @@ class Usual:
             return None  # "55%44" is no number of a request, even if "55%" is a tech prefix
         entry, ambiguous = candidate.entry, False  # credentials
         if candidate.ties is not None or asked.password is not None or kind != "ip" or self._requires_password:
-            checked = self._check(asked, candidate, kind, options)
-            if type(checked) is Reason:
+            if type(checked := self._check(asked, candidate, kind, options)) is Reason:
                 return self._reject(checked)
             entry, ambiguous = checked
         if entry.blocked:  # client status
             return self._reject(Reason.CLIENT_BLOCKED, entry)
         number, rewritten = None if asked.src_number is None else asked.src_number.encode(), False  # Src Policy
         if not entry.shows_any or number is None or not number.isalnum() or self._prefixes:
-            shown = self._shown(asked, entry)
-            if type(shown) is Reason:
+            if type(shown := self._shown(asked, entry)) is Reason:
                 return self._reject(shown, entry)
             number, rewritten = shown
-        cells = calls.admissible(entry)  # CPS; capacity
+        # CPS; capacity
+        cells = calls.admissible(entry) if held is None else calls.admissible_again(call, leg, entry)
         if type(cells) is Reason:
             return self._reject(cells, entry)
         match = MATCHES[MATCHED_BY[kind]][ambiguous][rewritten]  # answer
-        answer = form(entry, self._reserved, match, candidate.matched, dst, number)
-        calls.reserve(call, leg, asker.switch, cells, content, answer)
+        lease = self._reserved if held is None else self._lease_left(call, leg)
+        answer = form(entry, lease, match, candidate.matched, dst, number)
+        (calls.reserve if held is None else calls.reserve_again)(call, leg, asker.switch, cells, content, answer)
         self.counts[asker.interface].originated += 1
         return answer
 
@@ -162,8 +164,8 @@ class Usual:
 
     # ---- the steps of an authorization
 
-    def _again(self, earlier: EncodedDecision | Refused | None, asker: Asker) -> EncodedDecision | None:
-        """Return the answer to a retransmission. The general way decides a call whose leg is held otherwise."""
+    def _again(self, earlier: EncodedDecision | Refused, asker: Asker) -> EncodedDecision | None:
+        """Return the answer to a retransmission, or None for one that the general way rejects."""
         if type(earlier) is not EncodedDecision:
             return None
         counts = self.counts[asker.interface]
@@ -172,6 +174,10 @@ class Usual:
         else:
             counts.originated += 1
         return earlier
+
+    def _lease_left(self, call: str, leg: str) -> Part:
+        """Return the part of an answer for a leg that keeps its lease, since it is decided again."""
+        return version_part(self._book.version, {"lease": self._calls.lease_left(call, leg)})
 
     def _identify(self, asked: UsualRequest, dialled: str, options: IdentifyOptions) -> _Found | Unusable | None:
         """Return the best candidate, before its ties and credentials are looked at; Unusable for a wrong address.

@@ -98,6 +98,16 @@ class BookBuilder:
         yield from emptied(self._clients)
         return self._book
 
+    def complete(self) -> Book:
+        """Complete the book in one call, if no request has to be decided in between."""
+        steps = self.finish()
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                book: Book = end.value
+                return book
+
     def _client_entry(self, account: Account) -> ClientEntry:
         """Return the entry of an account's client. Make it and those of its resellers if they are missing."""
         missing: dict[int, Client] = {}
@@ -238,13 +248,7 @@ def build(
             active.setdefault(did.account_id, []).append(did.number)
     for account_id, owned in active.items():
         builder.add_dids(account_id, pack(owned, longest_first(options.international_prefixes)))
-    steps = builder.finish()
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            book: Book = end.value
-            return book
+    return builder.complete()
 
 
 def _entry_of(client: Client, reseller: ClientEntry | None) -> ClientEntry:

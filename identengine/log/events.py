@@ -8,6 +8,7 @@ all, and a test compares the page with this list.
 
 from __future__ import annotations
 
+from identengine.log import recordevents
 from identengine.log.event import Event
 
 # Rejected calls and refused peers: at most one line a second for each source and reason ---------------------
@@ -394,5 +395,5 @@ NO_SUCCESSOR = Event(
     "Check whether the machine has run out of memory, files or processes (`ulimit -u`, TasksMax= of the service).",
 )
 
-EVENTS: tuple[Event, ...] = tuple(value for value in globals().copy().values() if isinstance(value, Event))
+EVENTS = tuple(one for one in (*globals().copy().values(), *vars(recordevents).values()) if isinstance(one, Event))
 """All events."""

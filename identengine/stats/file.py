@@ -7,10 +7,10 @@ writes nearly all numbers; the supervisor writes a few (:func:`bump`). Other pro
 keep nothing open, mapped or locked. So a stopped reader delays no other process. :mod:`identengine.stats.registry`
 lists the numbers.
 
-Two tables follow the numbers (:class:`Tables`). They are written about once a second, alternately into one of two
-areas with a checksum each. If one area is incomplete, because a write is in progress or was killed, readers use
-the other. So a ``kill -9`` loses the last second of the tables. Because there are two areas, a reader never has to
-retry, and the next decider always finds a complete copy.
+Three tables (:class:`Tables`) follow the numbers. They are written about once a second, alternately into one of
+two areas with a checksum each. If one area is incomplete, because a write is in progress or was killed, readers
+use the other. So a ``kill -9`` loses the last second of the tables. Because there are two areas, a reader never
+has to retry, and the next decider always finds a complete copy.
 """
 
 from __future__ import annotations
@@ -30,14 +30,15 @@ import msgspec
 
 from identengine.errors import StoreError
 from identengine.stats.heavyhitters import Counts
-from identengine.stats.malformed import CountsBySwitch
+from identengine.stats.malformed import CountsBySwitch, RejectsBySwitch
 from identengine.stats.registry import CELLS, HISTOGRAMS, PLACE, REGISTRY, SUMS
 from identengine.stats.upgrade import earlier
 
 FILE = "counters"
 FORMAT = 3
 AREA_BYTES = 240 * 1024
-"""Size of an area, in bytes. 2,000 long addresses take 110 KiB, 258 switches with the longest names 115 KiB."""
+"""Size of an area, in bytes. 2,000 long addresses take 110 KiB, 258 switches with the longest names 115 KiB,
+and the rejects of 129 switches 10 KiB."""
 WRITE_SECONDS = 1.0
 """Time between two copies of the tables, in seconds."""
 
@@ -65,6 +66,8 @@ class Tables(msgspec.Struct, frozen=True):
     """Rejected authorizations by ``src_ip``."""
     malformed: CountsBySwitch = {}
     """Malformed messages by switch and error code."""
+    rejected: RejectsBySwitch = {}
+    """Rejected authorizations by switch."""
 
 
 _decode = msgspec.msgpack.Decoder(Tables).decode
@@ -81,6 +84,8 @@ class Snapshot(NamedTuple):
     """Rejected authorizations by ``src_ip``."""
     malformed: CountsBySwitch
     """Malformed messages by switch and error code."""
+    rejected: RejectsBySwitch
+    """Rejected authorizations by switch."""
 
 
 class CounterFile:
@@ -164,7 +169,7 @@ class CounterFile:
         """Write a copy of the tables over the older of the two copies."""
         raw = _encode(tables)
         if len(raw) > AREA_BYTES - _AREA.size:
-            return  # not possible, since both tables are bounded; no copy is better than a torn one
+            return  # not possible, since all tables are bounded; no copy is better than a torn one
         self._copy += 1
         begin = _FIRST_AREA + self._copy % 2 * AREA_BYTES
         self._map[begin + _AREA.size : begin + _AREA.size + len(raw)] = raw
@@ -192,7 +197,7 @@ def read(folder: Path) -> Snapshot:
     for name, (_, parts) in SUMS.items():
         values[name] = sum(values[part] for part in parts)
     tables = _tables(raw)
-    return Snapshot(values, cells, tables.addresses, tables.malformed)
+    return Snapshot(values, cells, tables.addresses, tables.malformed, tables.rejected)
 
 
 def bump(folder: Path, name: str) -> None:

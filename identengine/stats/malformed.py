@@ -1,6 +1,6 @@
-"""Malformed messages by switch and error code, in bounded memory.
+"""Malformed messages by switch and error code, and rejects by switch, in bounded memory.
 
-Rule: at most :data:`SWITCHES` switches have a row of their own; all further switches share one row.
+Rule: a limited number of switches have a row of their own; all further switches share one row.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from typing import TypeAlias
 
 SWITCHES = 256
-"""Maximum number of switches with a row of their own."""
+"""Maximum number of switches with a row of malformed messages of their own."""
+REJECTING = 128
+"""Maximum number of switches with a row of rejects of their own."""
 UNKNOWN = "unknown"
 """The row of messages without a known switch: their token is absent, wrong or unreadable."""
 OTHER = "other"
@@ -17,6 +19,16 @@ OTHER = "other"
 
 CountsBySwitch: TypeAlias = dict[str, dict[int, int]]
 """Messages by the name of the switch, or :data:`UNKNOWN` or :data:`OTHER`, and by error code."""
+
+
+RejectsBySwitch: TypeAlias = dict[str, int]
+"""Rejected authorizations by the name of the switch, or :data:`OTHER`."""
+
+
+def count_reject(counts: RejectsBySwitch, switch: str) -> None:
+    """Count a rejected authorization of a switch."""
+    name = switch if switch in counts or len(counts) < REJECTING else OTHER
+    counts[name] = counts.get(name, 0) + 1
 
 
 class MalformedCounts:

@@ -154,6 +154,12 @@ FAMILIES: dict[str, Family] = {
             "counter",
             "Log lines that the decider dropped because no process read them in time.",
         ),
+        Family("decisions_recorded_total", "counter", "Decisions that were written to the record."),
+        Family(
+            "decisions_unrecorded_total",
+            "counter",
+            "Decisions that could not be written to the record, since the disk is full, slow or unusable.",
+        ),
         Family("restarts_total", "counter", "Processes that died and were replaced.", ("process",)),
         Family("decider_starts_total", "counter", "Starts of deciders."),
         Family("decider_cpu_seconds_total", "counter", "CPU time of the deciders.", unit=1e-6),
@@ -289,6 +295,10 @@ REGISTRY: tuple[Known, ...] = (
     _counter("faults", "faults of the program, in requests or in other work", "faults_total"),
     _counter(
         "log_lines_dropped", "log lines of the decider that no process read in time", "log_lines_dropped_total"
+    ),
+    _counter("decisions_recorded", "decisions written to the record", "decisions_recorded_total"),
+    _counter(
+        "decisions_unrecorded", "decisions that could not be written to the record", "decisions_unrecorded_total"
     ),
     _counter("deciders_started", "starts of deciders", "decider_starts_total"),
     *_each(PROCESSES, "restarts_{}", "deaths of processes that were then replaced: {}", "restarts_total"),

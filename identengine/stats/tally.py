@@ -7,7 +7,7 @@ about 0.15 microseconds in a batch. No I/O, no clock.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from identengine.calls.backend import Deferred, EncodedDecision, LegResult
@@ -19,7 +19,7 @@ from identengine.model.addresses import normal_address
 from identengine.model.reasons import Reason
 from identengine.model.records import INTERFACES, Decision, Direction, Interface, Request
 from identengine.stats.heavyhitters import HeavyHitters
-from identengine.stats.malformed import MalformedCounts
+from identengine.stats.malformed import MalformedCounts, RejectsBySwitch, count_reject
 from identengine.stats.registry import HISTOGRAMS, MALFORMED, METHODS, PLACE, REGISTRY, WAYS
 
 KEEP = 1000
@@ -73,13 +73,22 @@ class Cells(Protocol):
 
 
 class Tally:
-    """A counter of requests and answers: into cells, and into two tables.
+    """A counter of requests and answers: into cells, and into three tables.
 
-    The tables are the rejected addresses and the malformed messages by switch.
+    The tables are the rejected addresses, and the malformed messages and the rejects by switch.
     """
 
-    def __init__(self, cells: Cells, addresses: HeavyHitters, malformed: MalformedCounts | None = None) -> None:
+    def __init__(
+        self,
+        cells: Cells,
+        addresses: HeavyHitters,
+        malformed: MalformedCounts | None = None,
+        rejected: Mapping[str, int] | None = None,
+    ) -> None:
+        """Count into ``cells``. ``rejected`` are the rejects by switch of an earlier process."""
         self.addresses = addresses
+        self.rejected: RejectsBySwitch = dict(rejected or {})
+        """Rejected authorizations by switch."""
         self.malformed_counts = malformed or MalformedCounts()
         self._cells = cells
         self._waiting: list[Deferred] = []
@@ -203,6 +212,7 @@ class Tally:
         if way is None:  # the decision names no direction, but the request may
             way = DIRECTIONS.get(request.direction)
         cells[of.rejected[decision.reason, _NO_WAY if way is None else way.value]] += 1
+        count_reject(self.rejected, ask.asker.switch)
         source = request.src_ip
         if source is None or self.addresses.known(source):
             return

@@ -7,13 +7,13 @@ import glob
 import shutil
 import tempfile
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 
 import lmdb
 
 from identengine.errors import StoreError
-from identengine.model.records import Account, BookRow, Client, Did
+from identengine.model.records import Account, Client, Did
+from identengine.store.chain import put_version
 from identengine.store.format import (
     ACCOUNTS,
     BOOK,
@@ -21,8 +21,6 @@ from identengine.store.format import (
     CLIENTS,
     DIDS,
     NEWEST,
-    STAMP_BYTES,
-    VERSIONS,
     Change,
     Changes,
     VersionInfo,
@@ -35,18 +33,13 @@ from identengine.store.format import (
     number_bytes,
     owned_key,
     stamp_of,
-    version_of,
 )
 from identengine.store.history import walked_changes
 from identengine.store.keys import (
     MAX_LISTED_KEYS,
     Counts,
     last_key,
-    newest,
-    put_newest,
-    record_of,
     retired_keys,
-    rows_under,
     stored_rows_while_writing,
 )
 from identengine.store.seals import seal
@@ -227,6 +220,10 @@ class Draft(View):
             return self.put_row(did_key(number), b"")
         return False
 
+    def before(self) -> View:
+        """Return the version that the edit began with. It may be read until the next row is written."""
+        return View(self._txn, stamp_of(self._before.version), self._before.version, self.hash_key)
+
     def changes(self) -> Iterator[Change]:
         """Yield the changes of the edit so far, by table and key."""
         then, now = stamp_of(self.version - 1), self._own
@@ -238,19 +235,6 @@ class Draft(View):
                 value = self._finder.value
                 raw = ((key, value(key, then), value(key, now)) for key in sorted(keys))
             yield from (change_of(*one) for one in raw if one[1] != one[2])
-
-    def history(self, row: Client | Account) -> Iterator[tuple[VersionInfo, BookRow | None, BookRow | None]]:
-        """Yield the versions before this one that changed a row, newest first, with the row before and after."""
-        key = id_key(CLIENTS if isinstance(row, Client) else ACCOUNTS, row.id)
-        found = [
-            (version_of(full[-STAMP_BYTES:]), value)
-            for full, value in rows_under(self._txn, key)
-            if version_of(full[-STAMP_BYTES:]) < self.version
-        ]
-        for (version, after), (_, before) in pairwise([*found, (0, b"")]):
-            if before != after:
-                change = change_of(key, before, after)
-                yield record_of(self._txn, version), change.before, change.after
 
     def next_client_id(self) -> int:
         """Return an id that no client has or ever had, since statistics refer to ids (engine.md 1.5)."""
@@ -313,21 +297,23 @@ class Draft(View):
         if not info.changes:
             return self._before
         version = number_bytes(self.version)
-        self._txn.put(VERSIONS + version, encode(info))
         put_sums(self._txn, self.version, self._sums)
-        put_newest(self._txn, newest(self._txn)._replace(version=self.version))
+        info = put_version(self._txn, info, self._sums)
         for table in BOOK:
             keys = self._tallies[table].keys
             if keys is None or keys:
                 self._txn.put(CHANGES + version + table, encode(None if keys is None else sorted(keys)))
         return info
 
-    def verify(self, version: int) -> None:
-        """Raise DamagedError if the draft does not hold exactly the rows of ``version``."""
-        wanted = sums_of(self._txn, version)
-        if wanted is None or reduced(self._sums) != wanted:
+    def verify(self, version: int | None = None) -> None:
+        """Read all rows of the draft. Raise DamagedError if a row is damaged or missing.
+
+        Raise it also if the rows are not exactly those of ``version``.
+        """
+        sums = reduced(self._sums)
+        if version is not None and sums != sums_of(self._txn, version):
             raise damaged(f"rows of version {version} are missing")
-        for table, total in wanted.items():
+        for table, total in sums.items():
             for _row in self._summed(table, total):
                 pass
 

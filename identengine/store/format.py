@@ -11,7 +11,7 @@ this version on. Rows are never deleted, so that every version stays readable.
 The tables, each with its key and value. Ids, versions and numbers of events take 8 bytes:
 
 - meta: ``m`` name. The format, the hash key, the ids of retired keys, and the numbers of the newest version and
-  event.
+  event. Also the hash of the newest record of the audit log (:mod:`identengine.store.chain`).
 - clients: ``c`` id, stamp. A Client in MessagePack.
 - accounts: ``a`` id, stamp. An Account in MessagePack.
 - dids: ``d`` number, NUL, stamp. The account id, and the status (1 byte).
@@ -49,6 +49,7 @@ META_FORMAT = META + b"format"
 META_HASH_KEY = META + b"hash_key"
 META_RETIRED = META + b"retired"
 META_HEAD = META + b"head"
+META_CHAIN = META + b"chain"
 
 BOOK = (CLIENTS, ACCOUNTS, DIDS)
 """The three tables of the book, in the order in which changes are listed."""
@@ -109,6 +110,14 @@ class VersionInfo(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     client_changes: Changes = Changes()
     account_changes: Changes = Changes()
     did_changes: Changes = Changes()
+    uid: int | None = None
+    """User id of the author in the operating system. None if an earlier program wrote the record."""
+    sudo_user: str | None = None
+    """The user who called ``sudo``, as the environment named it."""
+    content_hash: str = ""
+    """Hash of the version's rows (:mod:`identengine.store.chain`). Records of earlier programs have none."""
+    previous_hash: str = ""
+    """Hash of the record before this one."""
 
     @property
     def changes(self) -> int:
@@ -139,14 +148,22 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     who: str
     what: str
     account: int | None
-    version: int
+    version: int = 0
     """Newest version at the time of the event."""
+    client: int | None = None
+    number: str | None = None
+    """The DID that the event is about."""
+    uid: int | None = None
+    sudo_user: str | None = None
+    content_hash: str = ""
+    """Hash of the rows of all versions, after an event that changed their passwords."""
+    previous_hash: str = ""
 
 
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An entry of the audit log (engine.md 8.4): a change by a version, or an event.
 
-    An event has neither ``version`` nor ``change``. ``account`` is set if the entry concerns one account.
+    An event has neither ``version`` nor ``change``.
     """
 
     at: float
@@ -155,6 +172,17 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     version: int | None = None
     change: Change | None = None
     account: int | None = None
+    """The account that the entry is about. A DID is about its account, too."""
+    client: int | None = None
+    """The client that the entry is about. An account is about its client, too."""
+    number: str | None = None
+    """The DID that the entry is about."""
+    uid: int | None = None
+    """User id of the author in the operating system, or None if it is not known."""
+    sudo_user: str | None = None
+    """The user who called ``sudo``, as the environment named it."""
+    previous_hash: str = ""
+    """Hash of the record before that of the entry. All changes of a version have one record."""
 
 
 def field_changes(change: Change) -> list[tuple[str, object, object]]:
@@ -185,6 +213,21 @@ def _set(value: object) -> bool:
 
 def _password(token: object) -> str:
     return "not set" if token is None else "set"
+
+
+def change_counts(info: VersionInfo) -> str:
+    """Return the changes of a version in brief: ``clients +1, accounts ~3 -2``."""
+    tables = (("clients", info.client_changes), ("accounts", info.account_changes), ("DIDs", info.did_changes))
+    return ", ".join(f"{name} {_signs(found)}" for name, found in tables if found.total) or "none"
+
+
+def _signs(found: Changes) -> str:
+    parts = (
+        (f"+{found.added}", found.added),
+        (f"~{found.changed}", found.changed),
+        (f"-{found.removed}", found.removed),
+    )
+    return " ".join(text for text, count in parts if count)
 
 
 def number_bytes(value: int) -> bytes:

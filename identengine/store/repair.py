@@ -11,11 +11,13 @@ import glob
 import shutil
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import lmdb
 
 from identengine.errors import DamagedError
+from identengine.store.chain import put_version
 from identengine.store.file import DATA, GROWTH, StoreFile
 from identengine.store.format import (
     BOOK,
@@ -30,9 +32,11 @@ from identengine.store.format import (
     STAMPED,
     SUMS,
     VERSIONS,
+    Change,
     Changes,
     Event,
     VersionInfo,
+    change_of,
     damaged,
     encode,
     event_row,
@@ -53,10 +57,13 @@ _COMMIT = 200_000
 _LOST = "lost: its record was damaged"
 
 
-def roll_back_into_new_file(file: StoreFile, version: int, who: str) -> VersionInfo:
+def roll_back_into_new_file(
+    file: StoreFile, version: int, who: str, inspect: Callable[[Iterator[Change]], None] | None = None
+) -> VersionInfo:
     """Write a new file with a new version that has the content of ``version``. Return the new version.
 
-    The caller must be the only writer. Raise DamagedError if ``version`` is damaged too.
+    The caller must be the only writer. ``inspect`` receives the changes of the rows that are not damaged, before
+    the new file replaces the old one. Raise DamagedError if ``version`` is damaged too.
     """
     prefix = f".repair-{file.data.name}-"
     for left in file.data.parent.glob(f"{glob.escape(prefix)}*"):  # a killed roll back may have left one
@@ -76,9 +83,19 @@ def roll_back_into_new_file(file: StoreFile, version: int, who: str) -> VersionI
                     Snapshot(Txn(raw), info, file.hash_key).verify()
                 except DamagedError:
                     raise damaged(f"version {version} is damaged too") from None
+            if inspect is not None:
+                with env.begin() as raw:
+                    inspect(_changes(Txn(raw), info.version))
             env.sync(True)
         file.replace(Path(made, DATA))
     return info
+
+
+def _changes(txn: Txn, version: int) -> Iterator[Change]:
+    """Yield the changes that ``version`` made to the rows which the version before has in the new file."""
+    for table in BOOK:
+        for raw in walked_changes(txn, table, version - 1, version):
+            yield change_of(*raw)
 
 
 def _copy_rows(source: Txn, env: lmdb.Environment) -> Newest:
@@ -165,7 +182,5 @@ def _roll_back(before: Txn, txn: Txn, version: int, numbers: Newest, who: str) -
         account_changes=counts[BOOK[1]],
         did_changes=counts[BOOK[2]],
     )
-    txn.put(VERSIONS + number_bytes(number), encode(info))
     put_sums(txn, number, sums)
-    put_newest(txn, numbers._replace(version=number))
-    return info
+    return put_version(txn, info, sums)

@@ -6,9 +6,10 @@ A search for one row cannot notice that a damaged page lost the row, since only 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import groupby, islice, pairwise
 
-from identengine.model.records import Account, Client, Did
+from identengine.model.records import Account, BookRow, Client, Did
 from identengine.store.format import (
     ACCOUNTS,
     CLIENTS,
@@ -18,6 +19,7 @@ from identengine.store.format import (
     STAMP_BYTES,
     VersionInfo,
     account_row,
+    change_of,
     client_row,
     damaged,
     did_key,
@@ -27,10 +29,14 @@ from identengine.store.format import (
     owned_row,
     row_name,
     stamp_of,
+    version_of,
 )
-from identengine.store.keys import Counts, stored_rows
+from identengine.store.keys import Counts, newest, record_of, rows_under, stored_rows
 from identengine.store.sums import SUMMED, reduced, row_hash, sums_of
 from identengine.store.transaction import Finder, Txn
+
+_SEARCHED = 64
+"""Rows that a search looks at together."""
 
 
 class View:
@@ -71,6 +77,23 @@ class View:
         """Yield all accounts by id."""
         return (account_row(value) for _key, value in self._table(ACCOUNTS))
 
+    def accounts_like(self, matches: Callable[[bytes], bool]) -> Iterator[Account]:
+        """Yield the accounts whose stored row matches, in this version or in an earlier one, by id.
+
+        ``matches`` is also asked about several rows in one text, and must be True if it is for one of them. Other
+        rows are neither checked nor decoded, so that a search costs a fraction of a walk.
+        """
+        last = 0
+        rows = self._rows(ACCOUNTS)
+        while batch := list(islice(rows, _SEARCHED)):
+            if not matches(b"\0".join([stored for _, stored in batch])):
+                continue
+            for key, stored in batch:
+                if matches(stored) and (account_id := int.from_bytes(key[1:9], "big")) != last:
+                    last = account_id
+                    if (account := self.account(account_id)) is not None:
+                        yield account
+
     def dids(self) -> Iterator[Did]:
         """Yield all DIDs by number."""
         return (did_row(key, value) for key, value in self._table(DIDS))
@@ -90,6 +113,44 @@ class View:
         for key, value in self._table(OWNED):
             if is_active(value):
                 yield int.from_bytes(key[1:9], "big"), key[9:-1].decode()
+
+    def history(
+        self, row: Client | Account, since: int = 0
+    ) -> Iterator[tuple[VersionInfo, BookRow | None, BookRow | None]]:
+        """Yield the versions after ``since`` that changed a row, newest first, with the row before and after.
+
+        This version is the last one that counts. A draft has no record yet, so the one before it is the last.
+        """
+        key = id_key(CLIENTS if isinstance(row, Client) else ACCOUNTS, row.id)
+        last = min(self.version, newest(self._txn).version)
+        found = [(version, value) for version, value in self._versions_of(key) if version <= last]
+        for (version, after), (_, before) in pairwise([*found, (0, b"")]):
+            if version <= since:
+                return
+            if before != after:
+                change = change_of(key, before, after)
+                yield record_of(self._txn, version), change.before, change.after
+
+    def did_changes(self, account_id: int, since: int) -> Iterator[tuple[VersionInfo, Did | None, Did | None]]:
+        """Yield each DID of an account that differs from that of an earlier version, by number.
+
+        A DID of another account does not count as one. The version is the one that wrote the DID last.
+        """
+        if not is_id(account_id):
+            return
+        rows = rows_under(self._txn, id_key(OWNED, account_id))
+        for key, group in groupby(rows, lambda row: row[0][:-STAMP_BYTES]):
+            stamped = ((version_of(full[-STAMP_BYTES:]), value) for full, value in group)
+            written = [(version, value) for version, value in stamped if version <= self.version]
+            before = next((value for version, value in written if version <= since), b"")
+            version, after = written[0] if written else (0, b"")
+            if before != after:
+                then, now = (owned_row(key, value) if value else None for value in (before, after))
+                yield record_of(self._txn, version), then, now
+
+    def _versions_of(self, key: bytes) -> Iterator[tuple[int, bytes]]:
+        """Yield the versions that wrote a row, and its values, newest first."""
+        return ((version_of(full[-STAMP_BYTES:]), value) for full, value in rows_under(self._txn, key))
 
     def _get(self, key: bytes) -> bytes:
         return self._finder.value(key, self._stamp)

@@ -71,10 +71,14 @@ def sums_of(txn: Txn, version: int) -> Sums | None:
     return {table: int.from_bytes(part, "big") for table, part in zip(SUMMED, parts, strict=True)}
 
 
+def packed(sums: Sums) -> bytes:
+    """Return the sums of a version as bytes."""
+    return b"".join(total.to_bytes(_BYTES, "big") for total in reduced(sums).values())
+
+
 def put_sums(txn: Txn, version: int, sums: Sums) -> None:
     """Write the sums of a version."""
-    value = b"".join(total.to_bytes(_BYTES, "big") for total in reduced(sums).values())
-    txn.put(SUMS + number_bytes(version), value)
+    txn.put(SUMS + number_bytes(version), packed(sums))
 
 
 def add_change(sums: Sums, of: RowHash, key: bytes, before: bytes, after: bytes) -> None:

@@ -16,6 +16,7 @@ import lmdb
 import msgspec
 
 from identengine.errors import DamagedError, StoreError
+from identengine.store.chain import is_chained
 from identengine.store.check import run_module
 from identengine.store.file import close_file, open_file, require
 from identengine.store.format import (
@@ -24,6 +25,7 @@ from identengine.store.format import (
     FORMAT,
     FORMAT_UNSEALED,
     META,
+    META_CHAIN,
     META_FORMAT,
     META_HASH_KEY,
     META_HEAD,
@@ -179,6 +181,9 @@ class _Examination:
             with contextlib.suppress(DamagedError):  # noted already
                 if not self._txn.has(key):
                     self._note(table=ROOM_NAMES[META], row=row_name(key), what="it is missing")
+        with contextlib.suppress(DamagedError):
+            if not self._txn.has(META_CHAIN) and is_chained(self._txn):
+                self._note(table=ROOM_NAMES[META], row=row_name(META_CHAIN), what="it is missing")
         with contextlib.suppress(DamagedError):
             missing = newest(self._txn).event - self._counts[EVENTS]
             if missing:

@@ -15,20 +15,21 @@ import contextlib
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import NamedTuple, Self, TypeVar
 
 import lmdb
 import msgspec
 
 from identengine.errors import DamagedError, KeyFileError, StoreError, counted, sentences
+from identengine.store.auditlog import NARROWED, AuditLog, Narrowed, Rows
+from identengine.store.chain import ChainReport, all_contents_hash, check_chain, put_event, with_damage
 from identengine.store.draft import Draft, remove_scratches
 from identengine.store.file import DATA, StoreFile, Writer, close_file, data_file, open_file
 from identengine.store.folders import made_folder, no_new_folders_on_failure
 from identengine.store.format import (
-    EVENTS,
     FORMAT,
     FORMAT_UNSEALED,
     AuditEntry,
@@ -37,25 +38,27 @@ from identengine.store.format import (
     VersionInfo,
     change_of,
     damaged,
-    encode,
-    number_bytes,
 )
-from identengine.store.history import audit_log, changes_between
-from identengine.store.keys import (
-    head_of,
-    info_of,
-    newest,
-    put_newest,
-    versions_of,
-)
+from identengine.store.history import changes_between
+from identengine.store.keys import head_of, info_of, newest, versions_of
 from identengine.store.rekey import encrypt_again
 from identengine.store.repair import roll_back_into_new_file
 from identengine.store.snapshot import Snapshot
-from identengine.store.transaction import Txn
 from identengine.store.vault import Vault, drop_old_keys
 from identengine.store.verify import Report, examine, examine_copy
 
 T = TypeVar("T")
+Inspect = Callable[[Iterator[Change]], None]
+"""A function that receives changes before they are committed."""
+
+
+class Noted(NamedTuple):
+    """An event to record, and the account, client or DID that it is about."""
+
+    what: str
+    account: int | None = None
+    client: int | None = None
+    number: str | None = None
 
 
 class StoreInfo(msgspec.Struct, frozen=True):
@@ -198,7 +201,7 @@ class Store:
                 writer.commit(txn)
             return info, result
 
-    def diff(self, a: int, b: int) -> Iterator[Change]:
+    def diff(self, a: int, b: int) -> Generator[Change]:
         """Yield the changes from version ``a`` to version ``b``: clients, accounts, DIDs, each by key.
 
         Either version may be the older one. Version 0 is the empty book before the first version.
@@ -208,60 +211,88 @@ class Store:
                 info_of(txn, version)
         return self._diff(a, b)
 
-    def _diff(self, a: int, b: int) -> Iterator[Change]:
+    def _diff(self, a: int, b: int) -> Generator[Change]:
         with self._opened().reading() as txn:
             for _change in changes_between(txn, a, b, self.hash_key):
                 pass  # damage is reported before the first change, rather than after the last
             for change in changes_between(txn, a, b, self.hash_key):
                 yield change_of(*change)
 
-    def rollback(self, version: int, who: str) -> VersionInfo:
-        """Create a new version with exactly the content of ``version``, and return it (engine.md 8.3).
+    def rollback(self, version: int, who: str, inspect: Inspect | None = None) -> VersionInfo:
+        """Create a new version with exactly the content of ``version``, and return it.
 
         Rows that were added since are removed. They remain in the versions between and in the audit log. If the
-        store is damaged, its file is replaced by a new one. Raise DamagedError if ``version`` itself is damaged.
+        store is damaged, its file is replaced by a new one. ``inspect`` receives the changes before they are
+        committed, and may be called again. An exception that it raises leaves the store unchanged. Raise
+        DamagedError if ``version`` itself is damaged.
         """
         if not version:
             raise StoreError("there is no version 0 to roll back to: it is the empty book before the first")
         try:
-            info = self._roll_back(version, who)
-            if info.version != version or not self._is_damaged():
+            info = self._roll_back(version, who, inspect)
+            if info.version != version or not self.is_damaged():
                 return info
         except DamagedError:
             pass
         with self._writable().writing():
-            return roll_back_into_new_file(self._opened(), version, who)
+            return roll_back_into_new_file(self._opened(), version, who, inspect)
 
-    def _roll_back(self, version: int, who: str) -> VersionInfo:
+    def _roll_back(self, version: int, who: str, inspect: Inspect | None) -> VersionInfo:
         def put_back(draft: Draft) -> None:
             with self._opened().reading() as txn:  # sees the newest version, but not the draft
                 info_of(txn, version)
                 for key, then, _now in changes_between(txn, version, draft.version - 1, self.hash_key):
                     draft.put_row(key, then)
             draft.verify(version)
+            if inspect is not None:
+                inspect(draft.changes())
 
         return self.change(who, f"rollback to version {version}", put_back)[0]
 
-    def _is_damaged(self) -> bool:
+    def is_damaged(self) -> bool:
+        """Return True if any row or version does not match its checksum. This reads all rows."""
         with self._opened().reading() as txn:
             return examine(txn, self.hash_key).total > 0
 
-    def audit(self, client: int | None = None, account: int | None = None) -> Iterator[AuditEntry]:
+    def audit(
+        self,
+        client: int | None = None,
+        account: int | None = None,
+        *,
+        number: str | None = None,
+        narrowed: Narrowed = NARROWED,
+        last: int | None = None,
+    ) -> Iterator[AuditEntry]:
         """Yield the audit log, the newest entry last (engine.md 8.4).
 
         ``client`` restricts it to the client's row, its accounts and their DIDs. ``account`` restricts it to the
-        account and its DIDs. Entries that concern them only before or only after a change are included.
+        account and its DIDs, and ``number`` to a DID. Entries that concern them only before or only after a change
+        are included. ``narrowed`` restricts it by author, time and version. ``last`` is the number of the newest
+        entries that are yielded.
         """
         with self._opened().reading() as txn:
-            yield from audit_log(txn, client, account, self.hash_key)
+            yield from AuditLog(txn, Rows(client, account, number), narrowed, self.hash_key).entries(last)
+
+    def check_audit(self) -> ChainReport:
+        """Check the chain of the audit log, and the rows of all versions that it shows (engine.md 8.4)."""
+        with self._opened().reading() as txn:
+            report = check_chain(txn)
+            if report.chained and report.broken is None:
+                report = with_damage(report, examine(txn, self.hash_key).damaged)
+            return report
 
     def note(self, who: str, what: str, account: int | None = None) -> None:
         """Record an event that changes no row in the audit log (engine.md 1.7: a password was shown)."""
+        self.note_all(who, [Noted(what, account)])
+
+    def note_all(self, who: str, events: Sequence[Noted]) -> None:
+        """Record events that change no row in the audit log, all or none."""
         with self._writable().writing() as writer:
             while True:
                 try:
                     with writer.transaction() as txn:
-                        _add_event(txn, who, what, account)
+                        for event in events:
+                            put_event(txn, Event(at=time.time(), who=who, **event._asdict()))
                         writer.commit(txn)
                         return
                 except lmdb.MapFullError:
@@ -304,7 +335,10 @@ class Store:
             try:
                 with writer.transaction() as txn:
                     count = encrypt_again(txn, vault, self.hash_key)
-                    _add_event(txn, who, f"key rotated: {counted(count, 'password')} re-encrypted", None)
+                    what = f"key rotated: {counted(count, 'password')} re-encrypted"
+                    contents = all_contents_hash(txn, newest(txn).version)
+                    event = Event(at=time.time(), who=who, what=what, account=None, content_hash=contents)
+                    put_event(txn, event)
                     prepare()
                     writer.commit(txn)
                     return count
@@ -342,11 +376,3 @@ class Store:
                 return report
         except OSError as error:
             raise StoreError(f"the store could not be copied to {target}: {error.strerror}") from error
-
-
-def _add_event(txn: Txn, who: str, what: str, account: int | None) -> None:
-    numbers = newest(txn)
-    number = numbers.event + 1
-    event = Event(at=time.time(), who=who, what=what, account=account, version=numbers.version)
-    txn.put(EVENTS + number_bytes(number), encode(event))
-    put_newest(txn, numbers._replace(event=number))

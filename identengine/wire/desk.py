@@ -13,6 +13,7 @@ from identengine.calls.backend import Deferred, EncodedDecision, LegResult
 from identengine.engine.core import Engine
 from identengine.engine.lifecycle import Asker, BadParameter
 from identengine.engine.requests import EngineAnswer, EngineRequest, Method, RolledBack
+from identengine.identify.explain import Explanation
 from identengine.identify.template import Form
 from identengine.model.reasons import ReasonTable
 from identengine.model.records import CallList, CallRequest, Decision, Request
@@ -20,6 +21,8 @@ from identengine.wire.session import Peer, Session
 
 MAX_EXPLAINS = 16
 """Largest number of explanations in a batch. Each can cost as much as a hundred decisions, and the others wait."""
+MAX_CANDIDATES = 500
+"""Number of candidates in a batch after which no further request is explained. They are most of the cost."""
 ANY_SIZE = 1 << 62
 """The room of an answer in a stream, in bytes."""
 
@@ -84,7 +87,7 @@ class Kind(NamedTuple):
 class Batch:
     """The messages of one read: the room for their answers, and counts of costly messages."""
 
-    __slots__ = ("connected", "explains", "room", "wrong")
+    __slots__ = ("candidates", "connected", "explains", "room", "wrong")
 
     def __init__(self, room: Room, *, connected: bool) -> None:
         self.connected = connected
@@ -92,6 +95,8 @@ class Batch:
         self.room = room
         """The room for each answer."""
         self.explains = 0
+        self.candidates = 0
+        """Number of candidates that explanations of the batch have shown."""
         self.wrong: dict[Session, int] = {}
         """The number of wrong messages of each sender."""
 
@@ -132,7 +137,7 @@ class Desk(Generic[Id, W]):
                 "stop": way.stop,
             }
         """The usual way of each method that has one."""
-        self._accepted: list[tuple[Item, Kind, Any, Id, Peer, W, Room]] = []
+        self._accepted: list[tuple[Item, Kind, Any, Id, Peer, W, Room, bytes | EncodedDecision]] = []
         """The calls that the usual way accepted in the current batch, with their answers."""
         self._accepted_generally: list[tuple[Item, EngineRequest, Id, W, Room]] = []
         """The calls that the general way accepted, with their answers and the ids of their messages."""
@@ -162,7 +167,7 @@ class Desk(Generic[Id, W]):
                 encoded = writer.spliced(message_id, answer)
                 room = batch.room
                 if len(encoded) <= room.bytes:
-                    self._accepted.append((encoded, kind, params, message_id, peer, writer, room))
+                    self._accepted.append((encoded, kind, params, message_id, peer, writer, room, answer))
                     return encoded
                 answer = EncodedDecision(answer)
             elif type(answer) is LegResult:
@@ -174,7 +179,7 @@ class Desk(Generic[Id, W]):
                 return self._answered(ask, self._engine.note(ask, answer), message_id, writer, batch)
             item = self._decided(writer, message_id, answer, batch.room)
             if type(answer) is EncodedDecision:
-                self._accepted.append((item, kind, params, message_id, peer, writer, batch.room))
+                self._accepted.append((item, kind, params, message_id, peer, writer, batch.room, answer))
             return item  # noqa: TRY300 - a fault in any of these lines rejects the call
         except Exception as fault:  # it rejects this call alone
             ask = ask or _ask(kind, params, peer, writer)
@@ -193,8 +198,9 @@ class Desk(Generic[Id, W]):
             return None
         if kind.method == "explain":
             batch.explains += 1
-            if batch.explains > MAX_EXPLAINS:
-                what = f"more than {MAX_EXPLAINS} requests for explain at once. Ask again later."
+            if batch.explains > MAX_EXPLAINS or batch.candidates >= MAX_CANDIDATES:
+                most = f"{MAX_EXPLAINS} requests for explain at once, or {MAX_CANDIDATES} candidates"
+                what = f"more than {most}. Ask again later."
                 return writer.overloaded(message_id, what) if message_id else None
         ask = _ask(kind, params, peer, writer)
         if too_old and kind.method != "stop":
@@ -210,6 +216,8 @@ class Desk(Generic[Id, W]):
         if type(answer) is Decision:
             if not answer.accepted and ask.method == "authorize":
                 self._on_reject(ask.asker, ask.request, answer)  # type: ignore[arg-type]  # the method's parameters
+        elif type(answer) is Explanation:
+            batch.candidates += len(answer.candidates)
         elif type(answer) is BadParameter:
             self._on_bad_parameter(ask.asker, answer)
         item = self._decided(writer, message_id, answer, batch.room)
@@ -218,7 +226,12 @@ class Desk(Generic[Id, W]):
         return item
 
     def forget(self) -> None:
-        """Forget the calls of a batch, at its end."""
+        """Record the accepted calls of a batch, and forget them, at its end."""
+        record = self._engine.record
+        if record is not None and record.records_accepted and self._accepted:
+            record.accepted(
+                [(peer.asker, params, answer) for _, _, params, _, peer, _, _, answer in self._accepted]
+            )
         self._accepted.clear()
         self._accepted_generally.clear()
 
@@ -226,7 +239,7 @@ class Desk(Generic[Id, W]):
         """Reject accepted calls of the batch. Return the rejects by the identity of the answers they replace."""
         asks = [
             (item, _ask(kind, params, peer, writer), message_id, writer, room, True)
-            for item, kind, params, message_id, peer, writer, room in self._accepted
+            for item, kind, params, message_id, peer, writer, room, _ in self._accepted
         ]
         asks += [(*noted, False) for noted in self._accepted_generally]
         rejects: dict[int, Item] = {}
@@ -235,6 +248,7 @@ class Desk(Generic[Id, W]):
             if rejected is not None:
                 self._on_reject(ask.asker, ask.request, rejected)  # type: ignore[arg-type]  # the method's parameters
                 rejects[id(item)] = self._decided(writer, message_id, rejected, room)
+        self._accepted = [call for call in self._accepted if id(call[0]) not in rejects]
         return rejects
 
 

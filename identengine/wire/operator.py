@@ -29,7 +29,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     switch: str | None = None
     older: float | None = None
     """Minimum age of the leg, in seconds."""
-    state: Literal["held", "reserved", "active", "lapsed"] = "held"
+    state: Literal["held", "reserved", "active", "lapsed", "any"] = "held"
     """State of the leg. ``held`` is reserved or active."""
     call_id: str | None = None
     """Call id of the leg. It is looked up by its key, so the cost does not depend on the number of legs."""
@@ -38,6 +38,10 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     direction: Way | None = None
     leg_id: str | None = None
     """Id of the leg; ``""`` selects the leg without an id."""
+    number: str | None = None
+    """The caller's or the dialled number in normal form, or the end of one of them."""
+    account_name: str | None = None
+    """Text that the name of the account contains in the book in use. Case is ignored."""
 
 
 class StatusRequest(msgspec.Struct, frozen=True, tag_field="ask", tag="status"):
@@ -58,6 +62,17 @@ class UsageRequest(msgspec.Struct, frozen=True, tag_field="ask", tag="usage", om
     cursor: int = 0
     most: int = 50
     """Largest number of rows in the answer: the fullest of the counters that were examined."""
+    full: bool = False
+    """True if the answer has the rows of all full counters too, however many they are."""
+
+
+class LevelsRequest(msgspec.Struct, frozen=True, tag_field="ask", tag="levels", omit_defaults=True):
+    """A request for the use and limit of each level on which a leg of an account counts now (engine.md 5.2)."""
+
+    account_id: int
+    direction: Way = "origination"
+    client_ids: tuple[int, ...] = ()
+    """The clients on which a held leg counts, the account's own first. Without them, those of the book in use."""
 
 
 class Ending(msgspec.Struct, frozen=True):
@@ -105,7 +120,7 @@ class CountRequest(msgspec.Struct, frozen=True, tag_field="ask", tag="note"):
     malformed: tuple[MalformedCount, ...] = ()
 
 
-OperatorRequest: TypeAlias = StatusRequest | LegsRequest | UsageRequest | EndRequest | CountRequest
+OperatorRequest: TypeAlias = StatusRequest | LegsRequest | UsageRequest | LevelsRequest | EndRequest | CountRequest
 
 
 Unready = Literal["no book", "the set of calls is full", "the store cannot be read"]
@@ -152,6 +167,14 @@ class LegRow(msgspec.Struct, frozen=True):
     """Seconds since the leg was taken."""
     left: float
     """Seconds until the lease expires; for a lapsed leg, until it is forgotten."""
+    started: float = 0.0
+    """Time at which the leg was taken, by the clock of the server, in Unix seconds."""
+    src_number: str | None = None
+    """The calling number as the answer had it, after Src Policy; None if it is absent or unknown."""
+    dst_number: str | None = None
+    """The dialled number as the answer had it; of origination without tech prefix."""
+    client_ids: tuple[int, ...] = ()
+    """The clients on which the leg counts: the account's own client first, then the resellers above it."""
 
     def ending(self) -> Ending:
         """Return the entry of an :class:`EndRequest` that ends this leg."""
@@ -166,6 +189,12 @@ class LegPage(msgspec.Struct, frozen=True, tag_field="answer", tag="calls"):
     """Cursor of the next page; None on the last page."""
 
 
+def rank_of(held: int, limit: int | None) -> tuple[float, int]:
+    """Return the sort key of a limit, the fullest first. The first value is at most -1 if it is full."""
+    share = -1.0 if limit is None else held / limit if limit else float("inf")
+    return -share, -held
+
+
 class Use(msgspec.Struct, frozen=True):
     """The use of one limit."""
 
@@ -178,8 +207,12 @@ class Use(msgspec.Struct, frozen=True):
     @property
     def rank(self) -> tuple[float, int, int]:
         """The sort key: the fullest limit first, then counters without a limit by their legs."""
-        share = -1.0 if self.limit is None else self.held / self.limit if self.limit else float("inf")
-        return (-share, -self.held, self.id)
+        return (*rank_of(self.held, self.limit), self.id)
+
+    @property
+    def is_full(self) -> bool:
+        """True if one more leg does not fit."""
+        return self.limit is not None and self.held >= self.limit
 
 
 class Usage(msgspec.Struct, frozen=True, tag_field="answer", tag="usage"):
@@ -188,6 +221,28 @@ class Usage(msgspec.Struct, frozen=True, tag_field="answer", tag="usage"):
     rows: tuple[Use, ...]
     cursor: int | None
     """Cursor of the next page; None on the last page."""
+
+
+class Level(msgspec.Struct, frozen=True):
+    """The use and limit of one level."""
+
+    level: str
+    """``account``, ``client``, ``reseller``, ``global``, or ``server`` for the room of the set of calls."""
+    id: int | None
+    """Id of the account, client or reseller; None for the others."""
+    name: str | None
+    column: str
+    """Column of the book or key of the config that holds the limit, such as ``orig_capacity``."""
+    use: float
+    limit: float | None
+    full: bool
+    """True if one more call does not fit."""
+
+
+class Levels(msgspec.Struct, frozen=True, tag_field="answer", tag="levels"):
+    """The levels on which a leg of an account counts, nearest the account first."""
+
+    rows: tuple[Level, ...]
 
 
 class Ended(msgspec.Struct, frozen=True, tag_field="answer", tag="ended"):
@@ -207,7 +262,7 @@ class OperatorFailure(msgspec.Struct, frozen=True, tag_field="answer", tag="erro
     message: str
 
 
-OperatorReply: TypeAlias = Status | LegPage | Usage | Ended | Noted | OperatorFailure
+OperatorReply: TypeAlias = Status | LegPage | Usage | Levels | Ended | Noted | OperatorFailure
 
 _asks: msgspec.json.Decoder[OperatorRequest] = msgspec.json.Decoder(OperatorRequest)
 _replies: msgspec.json.Decoder[OperatorReply] = msgspec.json.Decoder(OperatorReply)

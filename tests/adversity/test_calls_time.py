@@ -236,13 +236,20 @@ def test_the_wall_clock_does_not_matter(folder: Path, clocks: Clocks, days: int)
 
 @pytest.mark.parametrize(
     ("off", "left", "base"),
-    [(0.0, 100.0, -1e6), (60.0, 40.0, 1e6), (60.0, 40.0, -1e6), (-400 * DAY, 100.0, -1e6), (30 * DAY, -1.0, 1e6)],
-    ids=["at once", "a minute later", "a minute later, as is usual", "clock back", "a month later"],
+    [
+        (0.0, 1000.0, -1e6),
+        (600.0, 400.0, 1e6),
+        (600.0, 400.0, -1e6),
+        (-400 * DAY, 1000.0, -1e6),
+        (30 * DAY, -1.0, 1e6),
+    ],
+    ids=["at once", "ten minutes later", "ten minutes later, as is usual", "clock back", "a month later"],
 )
 def test_leases_across_a_boot(folder: Path, clocks: Clocks, off: float, left: float, base: float) -> None:
     """The set may be on a disk, or its tmpfs may be kept. ``off`` is the downtime by the wall clock."""
+    config = calls(reserved=1000, active=1000)
     clocks.set_boot("0f0f0f0f-0000-4000-8000-000000000001", 2_000_000.0)
-    server = Server(folder, calls())
+    server = Server(folder, config)
     with server.switch() as switch:
         switch.activate("a", source="10.0.0.2")
         switch.activate("b")
@@ -251,18 +258,18 @@ def test_leases_across_a_boot(folder: Path, clocks: Clocks, off: float, left: fl
     server.kill()
     clocks.set_boot("0f0f0f0f-0000-4000-8000-000000000002", base)
     clocks.set_wall(off)
-    server = Server(folder, calls())
+    server = Server(folder, config)
     with server.switch() as switch:
         late = switch.ask("start", call_id="b", src_ip="10.0.0.1", dst_number="44")
         assert late.get("unknown", False) is (off < 50)
         switch.ask("stop", call_id="b")
     notes_the_time(server, clocks)
     server.kill()  # in the same boot: the next server must not use the beat of the boot before
-    with serving(folder, calls()) as again, again.switch() as switch:
+    with serving(folder, config) as again, again.switch() as switch:
         if left < 0:
             wait_for(lambda: lapsed(switch))
             return
         stays(switch, clocks)
-        stays(switch, clocks, left - 32)  # 12 s have passed, and 20 s are left for a slow machine
-        clocks.forward(21)
+        stays(switch, clocks, left - 212)  # 12 s have passed, and 200 s are left for a slow machine
+        clocks.forward(201)
         wait_for(lambda: lapsed(switch))

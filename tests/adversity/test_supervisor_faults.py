@@ -39,27 +39,30 @@ def gone(server: Server, pid: int) -> bool:
     return pid not in children(server.process.pid)
 
 
-def kill_child(server: Server) -> int:
-    """Kill a child as soon as it exists, and return its pid."""
+def accepts(server: Server) -> bool:
+    """Return True if a call is accepted. A replacement answers ``not_ready`` if it has no book after a second."""
+    return bool(server.authorize(**GOOD)["accepted"])
+
+
+def kill_child(server: Server) -> float:
+    """Kill a child as soon as it exists. Return the time when it was found, on the monotonic clock."""
     (child, *_) = wait_for(lambda: children(server.process.pid))
+    found = time.monotonic()
     os.kill(child, signal.SIGKILL)
     wait_for(partial(gone, server, child))
-    assert isinstance(child, int)
-    return child
+    return found
 
 
 def test_deaths_soon_after_the_start_are_followed_by_growing_pauses(folder: Path) -> None:
     with serving(folder) as server:
-        starts = []
-        for _ in range(4):
-            kill_child(server)
-            starts.append(time.monotonic())
+        starts = [kill_child(server) for _ in range(4)]
         wait_for(lambda: children(server.process.pid))
         starts.append(time.monotonic())
         pauses = [after - before for before, after in itertools.pairwise(starts)]
-        assert pauses[1] >= 0.4
-        assert pauses[2] >= 0.9
-        assert pauses[3] >= 1.9
+        # Each death is later than the time before it, so a slow machine only makes these times longer.
+        assert pauses[1] >= 0.5
+        assert pauses[2] >= 1
+        assert pauses[3] >= 2
         found = re.findall(
             r"replaces it (at once|in [\d.]+ s, since \d+ died within 10 s of their start)", server.log
         )
@@ -69,7 +72,7 @@ def test_deaths_soon_after_the_start_are_followed_by_growing_pauses(folder: Path
             "in 1 s, since 3 died within 10 s of their start",
             "in 2 s, since 4 died within 10 s of their start",
         ]
-        assert server.authorize(**GOOD)["accepted"]
+        wait_for(lambda: accepts(server))
 
 
 def test_many_deaths_make_few_processes(folder: Path) -> None:
@@ -89,17 +92,16 @@ def test_many_deaths_make_few_processes(folder: Path) -> None:
         assert time.monotonic() - began >= 1.4, "the third and fourth start came after pauses of 0.5 s and 1 s"
         assert len(seen) == 4
         assert server.log.count("ALARM") <= 4
-        assert server.authorize(**GOOD)["accepted"]
+        wait_for(lambda: accepts(server))
 
 
 def test_sigterm_in_a_pause_ends_it(folder: Path) -> None:
     server = Server(folder)
     for _ in range(5):
         kill_child(server)
-    began = time.monotonic()
     server.logged("in 4 s, since 5 died")
+    # After the pause it would start a decider, which drains and exits with 0.
     assert server.stop() == 128 + signal.SIGKILL
-    assert time.monotonic() - began < 4, "the server did not wait for the pause"
 
 
 @pytest.mark.parametrize("standby", [False, True])

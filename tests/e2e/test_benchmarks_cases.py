@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from math import isnan, nan
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from support.programs import program
@@ -12,6 +15,7 @@ from support.programs import program
 from benchmarks import against, kinds, memory, ratios, rounds, served, way
 from benchmarks.cases import Case, Ground
 from benchmarks.messages import FORMS
+from benchmarks.results import Row
 from benchmarks.served import Program
 from benchmarks.workload import Life
 from identengine.model.reasons import Reason
@@ -59,6 +63,19 @@ def test_a_tree_is_compared_with_itself(capsys: pytest.CaptureFixture[str]) -> N
     table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
     assert len(table) == 2 + len(against.USUAL) + 4 + 1  # heads, bad_password in four ways, the mean
     assert all(f"| {case.name} | " in "\n".join(table) for case in against.USUAL)
+
+
+@pytest.mark.parametrize("noted", [[(0.0, 3.0)], [(3.0, 0.0)], [(0.0, 3.0), (8.0, 4.0)]])
+def test_a_round_without_processor_time_has_no_ratio(noted: list[tuple[float, float]]) -> None:
+    """The system notes processor time in steps, so a short measurement can have none."""
+    taken = [
+        {"this": SimpleNamespace(processor=one), "other": SimpleNamespace(processor=two)} for one, two in noted
+    ]
+    ratio = rounds.ratios(cast(Any, taken), "this", "other", rounds.processor)
+    assert isnan(ratio.median) if len(noted) == 1 else ratio == (2.0, 2.0, 2.0)
+    measured = [Row("a", {"ratio": ratio.median}), Row("b", {"ratio": 0.5})]
+    assert against.mean(measured).figures["ratio"] == pytest.approx(0.5 if len(noted) == 1 else 1.0)
+    assert isnan(against.mean([Row("a", {"ratio": nan})]).figures["ratio"])
 
 
 def test_only_the_engine_of_the_given_tree_is_compared(tmp_path: Path) -> None:

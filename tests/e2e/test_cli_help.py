@@ -12,6 +12,7 @@ from support.cli import run
 from typer.main import get_command
 
 from identengine.cli import app
+from identengine.cli.groups import FIRST_STEPS, GROUPS
 
 COMMANDS = {
     "demo",
@@ -25,20 +26,30 @@ COMMANDS = {
     "rollback",
     "revert",
     "audit",
-    *(f"accounts {name}" for name in ("list", "search", "show", "add", "set", "enable", "disable", "remove")),
+    *(
+        f"accounts {name}"
+        for name in ("list", "search", "show", "add", "set", "edit", "enable", "disable", "remove")
+    ),
     *(f"accounts password {name}" for name in ("show", "set", "generate", "clear")),
-    *(f"clients {name}" for name in ("list", "search", "show", "add", "set", "block", "unblock", "remove")),
-    *(f"dids {name}" for name in ("list", "search", "show", "add", "set", "remove")),
+    *(
+        f"clients {name}"
+        for name in ("list", "search", "show", "add", "set", "edit", "block", "unblock", "remove")
+    ),
+    *(f"dids {name}" for name in ("list", "search", "show", "add", "set", "edit", "remove")),
     "identify",
     "explain",
+    "rejects",
+    "why",
     "calls",
     "calls end",
+    "calls show",
     "stats",
     "top",
     "key rotate",
     "store check",
     "store info",
     "load",
+    "lint",
 }
 """The commands of interfaces.md 2 that are built."""
 
@@ -85,6 +96,32 @@ def test_help_shows_every_text_as_written(path: tuple[str, ...]) -> None:
 
 def test_help_keeps_brackets() -> None:
     assert "Default: [calls] path in the config." in words_of(run("calls", "--help", env={"COLUMNS": "300"}).out)
+
+
+def test_every_command_has_one_group() -> None:
+    grouped = [name for names in GROUPS.values() for name in names]
+    assert len(grouped) == len(set(grouped))
+    top = {path[0] for path in EVERY}
+    assert top == set(grouped)
+
+
+def test_the_help_is_grouped_fits_80_columns_and_closes_with_first_steps() -> None:
+    shown = run("--help", env={"COLUMNS": "80"}).out
+    lines = shown.splitlines()
+    assert max(map(len, lines)) <= 80
+    titles = [line.strip("╭╮─ ") for line in lines if line.startswith("╭")]
+    assert titles == ["Options", *GROUPS]
+    assert "\n".join(map(str.strip, lines)).rstrip().endswith("\n" + FIRST_STEPS)
+    assert run(env={"COLUMNS": "80"}).out.rstrip() == shown.rstrip()
+
+
+def test_the_first_steps_are_commands() -> None:
+    steps = FIRST_STEPS.splitlines()[1:]
+    assert len(steps) == 3
+    for step in steps:
+        _, command, *words = re.split("  +", step)[0].split()
+        options = {option for param in EVERY[(command,)].params for option in param.opts}
+        assert {word for word in words if word.startswith("--")} <= options
 
 
 def words_of(text: str) -> str:

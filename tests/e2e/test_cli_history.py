@@ -1,4 +1,4 @@
-"""``identengine versions``, ``diff``, ``rollback`` and ``audit``."""
+"""``identengine versions``, ``diff`` and ``audit``."""
 
 from __future__ import annotations
 
@@ -49,15 +49,6 @@ def test_diff_is_field_by_field(store: Path) -> None:
     assert (same.out, same.err) == ("", "versions 4 and 4 are equal\n")
     assert run("diff", 1, 99, store=store).status == 1
     assert run("diff", 1, store=store).status == 2
-
-
-def test_rollback(store: Path) -> None:
-    assert done("rollback", 1, store=store).out == "version 5 restores version 1: accounts ~3\n"
-    assert done("diff", 1, 5, "--json", store=store).json == []
-    assert done("rollback", 1, store=store).out == "nothing to change: version 1 equals version 5, the newest\n"
-    assert done("rollback", 4, "--json", store=store).json["version"] == 6
-    assert run("rollback", 99, store=store).status == 1
-    assert run("rollback", 0, store=store).status == 2
 
 
 def test_audit(store: Path) -> None:

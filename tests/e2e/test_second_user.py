@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,16 @@ def opened(folder: Path) -> Path:
     return calls
 
 
+@contextmanager
+def supervisor_stopped(server: Server) -> Iterator[None]:
+    """Stop the supervisor during the block. Once a second it would make a replaced socket again."""
+    server.signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        server.signal(signal.SIGCONT)
+
+
 def started(server: Server, *options: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "identengine", "serve", "--config", str(server.config), *options]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
@@ -118,7 +129,7 @@ def test_commands_send_nothing_to_the_socket_of_another_user(folder: Path) -> No
     with serving(folder) as server:
         calls = opened(folder)
         for name in ("control", "serve.sock"):
-            with running_as_other(REPLACE, calls / name) as attacker:
+            with supervisor_stopped(server), running_as_other(REPLACE, calls / name) as attacker:
                 assert attacker.stdout is not None
                 assert attacker.stdout.readline() == "listening\n"
                 calls.chmod(0o700)  # so that the folder itself is no reason to refuse
@@ -145,7 +156,7 @@ def test_the_http_process_sends_nothing_to_the_socket_of_another_user(folder: Pa
     )
     with serving(folder, config) as server:
         calls = opened(folder)
-        with running_as_other(REPLACE, calls / "ask") as attacker:
+        with supervisor_stopped(server), running_as_other(REPLACE, calls / "ask") as attacker:
             assert attacker.stdout is not None
             assert attacker.stdout.readline() == "listening\n"
             command = ["curl", "-s", "-H", "Authorization: Bearer 4XqL0vWmZr8sYbTu", "-d", "{}"]

@@ -56,9 +56,11 @@ def test_a_mistake_in_the_unit_would_be_found(tmp_path: Path) -> None:
 
 def test_what_the_unit_relies_on() -> None:
     default = from_values({}, None)
-    (runtime,), (state,) = values("RuntimeDirectory"), values("StateDirectory")
+    (runtime,), (states,) = values("RuntimeDirectory"), values("StateDirectory")
+    state, record = states.split()
     assert Path("/run") / runtime == default.calls.path
     assert Path("/var/lib") / state == default.store.path
+    assert Path("/var/lib") / record == default.record.path
     assert values("RuntimeDirectoryPreserve") == ["yes"]
     assert values("Type") == ["notify"]
     assert int(values("LimitNOFILE")[0]) >= needed(default)

@@ -21,8 +21,8 @@ from pyrad.dictionary import Dictionary
 from pyrad.packet import AuthPacket
 from support.radiuspackets import SECRET, attribute
 
-from identengine.config.readers import Secret
 from identengine.config.schema import Radius, Switch
+from identengine.config.secret import Secret
 from identengine.engine.lifecycle import Asker, BadParameter
 from identengine.model.addresses import parse_network
 from identengine.model.records import Decision, Request

@@ -252,7 +252,7 @@ def random_account(
         if model.ident_by is IdentBy.IP and source.chance(55):
             # A wider network, or a longer prefix that begins with its own, makes mask and prefix compete.
             changes["ident"] = (source.pick(AROUND[model.ident[0]]),)
-            changes["tech_prefix"] = source.pick(LONGER[model.tech_prefix or ""][1:] or PREFIXES)
+            changes["tech_prefix"] = source.pick(LONGER.get(model.tech_prefix or "", ())[1:] or PREFIXES)
         elif source.chance(25):
             changes["ident"] = ident(source, model.ident_by)
         return msgspec.structs.replace(model, **changes)

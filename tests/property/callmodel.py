@@ -71,8 +71,9 @@ class Model:
             return 1.0
         if rate == 0:
             return 0.0
-        tokens, at = self.tokens.get((kind, key), (max(1.0, rate), now))
-        return min(max(1.0, rate), tokens + (now - at) * rate)
+        most = max(1.0, rate * self.settings.cps_burst)
+        tokens, at = self.tokens.get((kind, key), (most, now))
+        return min(most, tokens + (now - at) * rate)
 
     def take_tokens(self, levels: Levels, now: float) -> None:
         for kind, key, rate in (

@@ -90,9 +90,13 @@ class CallsMachine(RuleBasedStateMachine):
         self.numbers = 0
         self.seen: dict[str, int] = {}
 
-    @initialize(most=st.sampled_from([None, 3]), max_legs=st.sampled_from([3, 100]))
-    def begin(self, most: int | None, max_legs: int) -> None:
-        settings = Settings(max_legs=max_legs, reserved=200, active=7200, grace=60, global_capacity=most)
+    @initialize(
+        most=st.sampled_from([None, 3]), max_legs=st.sampled_from([3, 100]), burst=st.sampled_from([0.0, 1.0, 2.5])
+    )
+    def begin(self, most: int | None, max_legs: int, burst: float) -> None:
+        settings = Settings(
+            max_legs=max_legs, reserved=200, active=7200, grace=60, global_capacity=most, cps_burst=burst
+        )
         self.model = Model(settings)
         self.running = type(self).backend(settings, self.now)
 

@@ -7,9 +7,15 @@ import tempfile
 from pathlib import Path
 from typing import Protocol
 
-from identengine.calls.backend import Backend, Overview, Settings
+from identengine.calls.backend import (
+    Backend,
+    Settings,
+)
 from identengine.calls.journal import Journal
 from identengine.calls.memory import Calls
+from identengine.calls.overview import (
+    Overview,
+)
 
 
 class Set(Backend, Overview, Protocol):

@@ -7,13 +7,19 @@ from typing import Any
 
 import msgspec
 
-from identengine.calls.backend import LegFilter, LegSelector, LegView
+from identengine.calls.backend import (
+    LegSelector,
+)
 from identengine.calls.journalformats import encode
 from identengine.calls.leg import Leg
 from identengine.calls.legs import LAPSED
 from identengine.calls.levels import account_counter, client_counters
 from identengine.calls.memory import Calls
 from identengine.calls.mirror import Changes, MirrorError, RoomLeft
+from identengine.calls.overview import (
+    LegFilter,
+    LegView,
+)
 
 _decode_legs = msgspec.msgpack.Decoder(list[Leg | None]).decode
 

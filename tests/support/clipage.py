@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +27,9 @@ This page is for operators who look up a command or an option. `identengine COMM
 
 Exit statuses: 0 for success, 1 for wrong data or a negative answer, 2 for a wrong command line. `serve` has more
 ([operate/processes.md](operate/processes.md#exit-statuses-of-serve)).
-With `--json`, a command prints one JSON document.
+With `--json`, a command prints one JSON document. An error, wrong usage too, is one line of JSON on standard
+error: `{"error": {"message": "…", "problems": […], "total": N}}`. `problems` lists the mistakes of a book or
+config, and is empty for any other error.
 """
 
 
@@ -44,7 +47,7 @@ def page() -> str:
     commands = dict(_walk(get_command(app), "identengine"))
     uses = Counter(option for command in commands.values() for option in _options(command))
     shared = sorted(option for option, count in uses.items() if count >= SHARED_BY)
-    parts = [INTRODUCTION, _index(commands), "\n## Options of many commands\n\n", _table("option", shared)]
+    parts = [INTRODUCTION, *_indexes(commands), "\n## Options of many commands\n\n", _table("option", shared)]
     for path, command in commands.items():
         parts.append(_section(path, command, shared))
     return "".join(parts)
@@ -107,12 +110,17 @@ def _argument(argument: Any) -> str:
     return str(name if argument.required else f"[{name}]")
 
 
-def _index(commands: dict[str, Any]) -> str:
-    rows = []
-    for path, command in commands.items():
-        first = _text(command.help or "").partition("\n\n")[0]
-        rows.append(f"| [`{path.removeprefix('identengine ')}`](#{path.replace(' ', '-')}) | {_cell(first)} |\n")
-    return "\n| command | does |\n|---|---|\n" + "".join(rows)
+def _indexes(commands: dict[str, Any]) -> Iterator[str]:
+    """Yield a table of commands for each group of the help."""
+    groups = {f"identengine {name}": one.rich_help_panel for name, one in get_command(app).commands.items()}  # type: ignore[attr-defined]
+    for group, paths in groupby(commands, lambda path: groups[" ".join(path.split()[:2])]):
+        rows = []
+        for path in paths:
+            first = _text(commands[path].help or "").partition("\n\n")[0]
+            rows.append(
+                f"| [`{path.removeprefix('identengine ')}`](#{path.replace(' ', '-')}) | {_cell(first)} |\n"
+            )
+        yield f"\n| {group} | |\n|---|---|\n" + "".join(rows)
 
 
 def _table(title: str, options: list[Option]) -> str:

@@ -6,8 +6,9 @@ import linecache
 import re
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 import identengine
@@ -51,11 +52,24 @@ class Injector:
         return self._line
 
     def _cannot_fail(self, frame: FrameType) -> bool:
-        """Return True for a line that only returns a variable."""
-        return bool(_RETURN.fullmatch(linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()))
+        """Return True for a line that only returns a variable, and at the end of a ``with`` block.
+
+        Python traces the line of ``with`` again before it calls ``__exit__``. A fault there would leave the block
+        without ``__exit__``, for example a transaction open, as no real fault does.
+        """
+        line = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
+        if line.startswith("with "):
+            return frame.f_lasti >= _end_of_head(frame.f_code, frame.f_lineno)
+        return bool(_RETURN.fullmatch(line))
 
 
 _RETURN = re.compile(r"return \w+")
+
+
+@cache
+def _end_of_head(code: CodeType, number: int) -> int:
+    """Return the offset in ``code`` at which the first instructions of this line end."""
+    return next(end for _, end, line in code.co_lines() if line == number)
 
 
 def at_every_line(fault: type[BaseException], *folders: str, step: int = 1) -> Iterator[Injector]:

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 IN_CI = bool(os.environ.get("CI"))
+BUSY_SECONDS = 600
+"""Time limit of a test that computes for tens of seconds if it has the machine for itself."""
 
 
 def times(in_ci: int, else_: int) -> int:
@@ -16,5 +18,11 @@ def times(in_ci: int, else_: int) -> int:
 
 
 def amounts(ordinary: int, long: int, seconds: int) -> list[Any]:  # pytest.param has no public type
-    """Return the values of a parametrized test: an amount for each run, and one that takes up to ``seconds``."""
-    return [ordinary, pytest.param(long, marks=[pytest.mark.long, pytest.mark.timeout(seconds)])]
+    """Return the values of a parametrized test: an amount for each run, and one that takes up to ``seconds``.
+
+    The limit of the ordinary amount is that of a machine which other programs keep busy.
+    """
+    return [
+        pytest.param(ordinary, marks=pytest.mark.timeout(BUSY_SECONDS)),
+        pytest.param(long, marks=[pytest.mark.long, pytest.mark.timeout(seconds)]),
+    ]

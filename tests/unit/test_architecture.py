@@ -80,7 +80,7 @@ NAMES = sorted(
 def test_the_page_names_what_is_checked() -> None:
     assert len(PATHS) > 40
     assert len(NAMES) > 60
-    assert len(NOT_BUILT) > 5
+    assert len(NOT_BUILT) > 2
 
 
 @pytest.mark.parametrize("path", PATHS)

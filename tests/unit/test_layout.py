@@ -7,6 +7,7 @@ from support import ROOT
 UNIT, PACKAGE = ROOT / "tests" / "unit", ROOT / "identengine"
 OF_THE_REPOSITORY = {
     "test_architecture.py",
+    "test_fault_injection.py",
     "test_imports.py",
     "test_layout.py",
     "test_lengths.py",
@@ -15,7 +16,7 @@ OF_THE_REPOSITORY = {
     "test_spec_citations.py",
     "test_words.py",
 }
-"""Tests of the repository as a whole, which belong to no room."""
+"""Tests of the repository as a whole and of the support of tests, which belong to no room."""
 
 
 def test_each_folder_of_unit_tests_is_a_room() -> None:

@@ -1,6 +1,6 @@
 """Answers the commands of operators about the set of calls (:mod:`identengine.wire.operator`).
 
-It does no I/O and reads no clock. Rule: each answer is one step of about a millisecond, independent of the number
+It does no I/O. Rule: each answer is one step of about a millisecond, independent of the number
 of calls: a page of legs, a page of counters, or a few stops. No command touches the set itself. A call is ended by
 the same message that its switch would have sent.
 """
@@ -8,14 +8,27 @@ the same message that its switch would have sent.
 from __future__ import annotations
 
 import heapq
+import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from operator import attrgetter
-from typing import Literal
+from typing import Literal, Protocol
 
-from identengine.calls.backend import LegFilter, LegResult, LegSelector, LegView, Overview, Stop
+from identengine.calls.backend import (
+    LegResult,
+    LegSelector,
+    Stop,
+)
 from identengine.calls.legs import ACTIVE, LAPSED, RESERVED, State, call_id_of, call_key, scope_of, shortened
-from identengine.calls.levels import account_of, client_of
+from identengine.calls.levels import account_counter, account_of, client_counters, client_of
+from identengine.calls.leveluse import LevelUse, LevelUses
+from identengine.calls.overview import (
+    LegFilter,
+    LegView,
+    Overview,
+)
 from identengine.engine.core import Engine
+from identengine.engine.lifecycle import levels_of, levels_then
 from identengine.errors import expected
 from identengine.identify.index import Book
 from identengine.model.records import Direction
@@ -30,6 +43,9 @@ from identengine.wire.operator import (
     LegPage,
     LegRow,
     LegsRequest,
+    Level,
+    Levels,
+    LevelsRequest,
     Noted,
     OperatorFailure,
     OperatorReply,
@@ -39,6 +55,7 @@ from identengine.wire.operator import (
     Usage,
     UsageRequest,
     Use,
+    rank_of,
 )
 
 LEGS = 256
@@ -47,6 +64,8 @@ PAGES = 8
 """Largest number of look-ups in one step. A step ends earlier if it has found :data:`LEGS` rows."""
 COUNTERS = 1000
 """Counters that one step looks at."""
+MOST_CLIENTS = 256
+"""Largest number of clients that a request for levels names."""
 MOST_ROWS = 200
 """Largest number of rows of use in one answer."""
 _CURSORS = range(1 << 48)
@@ -63,7 +82,12 @@ _STATES_OF: dict[str, frozenset[State]] = {
     "reserved": frozenset((RESERVED,)),
     "active": frozenset((ACTIVE,)),
     "lapsed": frozenset((LAPSED,)),
+    "any": frozenset((RESERVED, ACTIVE, LAPSED)),
 }
+
+
+class CallsOverview(Overview, LevelUses, Protocol):
+    """A set of calls that reports the use of levels, too."""
 
 
 class OperatorService:
@@ -72,16 +96,18 @@ class OperatorService:
     def __init__(
         self,
         engine: Engine,
-        calls: Overview,
+        calls: CallsOverview,
         scopes: Callable[[], Iterable[str]],
         status: Callable[[], Status],
         on_ended: Callable[[list[Ending], int], None],
         tally: Tally | None = None,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         """Answer for this engine and its calls.
 
         ``scopes`` returns every scope that the id of a held call may have. ``on_ended`` is called with the legs
         that an operator ended and the number of freed slots. ``tally`` counts what the HTTP process reports.
+        ``wall`` returns the time in Unix seconds.
         """
         self._engine = engine
         self._calls = calls
@@ -89,6 +115,7 @@ class OperatorService:
         self._status = status
         self._on_ended = on_ended
         self._tally = tally
+        self._wall = wall
 
     def answer(self, ask: OperatorRequest, now: float) -> OperatorReply:
         """Return the answer to one request; ``now`` is the time of the set's clock."""
@@ -105,22 +132,25 @@ class OperatorService:
                 for row in ask.malformed:
                     self._tally.malformed(row.switch, row.code, row.count)
             return Noted()
+        if isinstance(ask, LevelsRequest):
+            return self._levels(ask)
         return self._end(ask, now)
 
     def _page(self, ask: LegsRequest, now: float) -> OperatorReply:
         if ask.cursor not in _CURSORS:
             return OperatorFailure(f"cursor: {expected('0 or the cursor of the last answer', ask.cursor)}")
-        wanted, book = _leg_filter(ask.filter, now), self._engine.book
+        book, wall = self._engine.book, self._wall()
+        wanted = _leg_filter(ask.filter, now, book)
         if ask.filter.call_id is not None:
             legs = self._named(ask.filter.call_id, wanted)
-            return LegPage(tuple(_row(leg, book, now) for leg in legs), None)
+            return LegPage(tuple(_row(leg, book, now, wall) for leg in legs), None)
         rows: list[LegRow] = []
         cursor: int | None = ask.cursor
         for _ in range(PAGES):
             if cursor is None or len(rows) >= LEGS:
                 break
             page, cursor = self._calls.page(cursor, LEGS, wanted)
-            rows += [_row(leg, book, now) for leg in page]
+            rows += [_row(leg, book, now, wall) for leg in page]
         return LegPage(tuple(rows), cursor)
 
     def _named(self, call_id: str, wanted: LegFilter) -> list[LegView]:
@@ -136,9 +166,29 @@ class OperatorService:
         if counters is None:
             return Usage((), None)
         book = self._engine.book
-        use = _account_use if ask.of == "accounts" else _client_use
-        rows = heapq.nsmallest(ask.most, (use(key, held, book) for key, held in counters), key=attrgetter("rank"))
+        use, limit = (_account_use, _account_limit) if ask.of == "accounts" else (_client_use, _client_limit)
+        # A row costs more than its rank, and most counters get no row.
+        ranked = [(rank_of(held, limit(key, book)), key, held) for key, held in counters]
+        full = sum(rank[0] <= -1.0 for rank, _, _ in ranked) if ask.full else 0
+        best = heapq.nsmallest(max(ask.most, full), ranked)
+        rows = sorted((use(key, held, book) for _, key, held in best), key=attrgetter("rank"))
         return Usage(tuple(rows), ask.cursor + COUNTERS)
+
+    def _levels(self, ask: LevelsRequest) -> OperatorReply:
+        if len(ask.client_ids) > MOST_CLIENTS:
+            return OperatorFailure(
+                f"client_ids: {expected(f'at most {MOST_CLIENTS} clients', len(ask.client_ids))}"
+            )
+        book, direction = self._engine.book, Direction(ask.direction)
+        entry = book.accounts.get(ask.account_id) if book else None
+        if ask.client_ids:
+            counters = [number for each in ask.client_ids for number in client_counters(each, direction)]
+            levels = levels_then(account_counter(ask.account_id, direction), tuple(counters), book)
+        elif entry is not None:
+            levels = levels_of(entry, direction)
+        else:
+            return OperatorFailure(f"account_id: {expected('an account of the book in use', ask.account_id)}")
+        return Levels(tuple(_level(use, book) for use in self._calls.level_uses(levels)))
 
     def _end(self, ask: EndRequest, now: float) -> OperatorReply:
         if len(ask.legs) > MOST_ENDED:
@@ -159,8 +209,9 @@ def _exactly(one: Ending) -> LegSelector:
     return LegSelector(call_key(one.scope, one.call_id), Direction(one.direction), shortened(one.leg_id))
 
 
-def _leg_filter(wanted: Filter, now: float) -> LegFilter:
+def _leg_filter(wanted: Filter, now: float, book: Book | None) -> LegFilter:
     """Return an operator's filter as the set of calls expects it, without the call id."""
+    name = wanted.account_name
     return LegFilter(
         states=_STATES_OF[wanted.state],
         account_id=wanted.account_id,
@@ -169,11 +220,19 @@ def _leg_filter(wanted: Filter, now: float) -> LegFilter:
         scope=wanted.scope,
         direction=None if wanted.direction is None else Direction(wanted.direction),
         leg_id=wanted.leg_id,
+        number=wanted.number,
+        account=None if name is None else partial(_has_name, book, name.casefold()),
         taken_by=None if wanted.older is None else now - wanted.older,
     )
 
 
-def _row(leg: LegView, book: Book | None, now: float) -> LegRow:
+def _has_name(book: Book | None, text: str, account_id: int) -> bool:
+    """Return True if the name of an account contains a text, which is in lower case."""
+    entry = book.accounts.get(account_id) if book else None
+    return entry is not None and text in entry.account.name.casefold()
+
+
+def _row(leg: LegView, book: Book | None, now: float, wall: float) -> LegRow:
     entry = book.accounts.get(leg.account_id) if book else None
     client_id = leg.client_ids[0]
     client_entry = book.clients.get(client_id) if book else None
@@ -191,30 +250,50 @@ def _row(leg: LegView, book: Book | None, now: float) -> LegRow:
         since=leg.since,
         age=round(now - leg.since, 1),
         left=round(leg.due - now, 1),
+        started=round(wall - now + leg.since, 3),
+        src_number=leg.numbers.src,
+        dst_number=leg.numbers.dst,
+        client_ids=leg.client_ids,
     )
+
+
+def _level(use: LevelUse, book: Book | None) -> Level:
+    level, number, column, used, limit, full = use
+    name = None
+    if book is not None and number is not None:
+        if level == "account":
+            entry = book.accounts.get(number)
+            name = entry.account.name if entry else None
+        else:
+            client = book.clients.get(number)
+            name = client.client.name if client else None
+    return Level(level, number, name, column, used, limit, full)
 
 
 def _account_use(counter: int, held: int, book: Book | None) -> Use:
     account_id, direction = account_of(counter)
     way = _DIRECTIONS[direction is Direction.TERMINATION]
     entry = book.accounts.get(account_id) if book else None
+    return Use(account_id, entry.account.name if entry else None, way, held, _account_limit(counter, book))
+
+
+def _account_limit(counter: int, book: Book | None) -> int | None:
+    entry = book.accounts.get(counter >> 1) if book else None
     if entry is None:
-        return Use(account_id, None, way, held, None)
-    account = entry.account
-    limit = account.orig_capacity if direction is Direction.ORIGINATION else account.term_capacity
-    return Use(account_id, account.name, way, held, limit)
+        return None
+    return entry.account.term_capacity if counter & 1 else entry.account.orig_capacity
 
 
 def _client_use(counter: int, held: int, book: Book | None) -> Use:
     client_id, direction = client_of(counter)
     way = "both" if direction is None else _DIRECTIONS[direction is Direction.TERMINATION]
-    client_entry = book.clients.get(client_id) if book else None
-    if client_entry is None:
-        return Use(client_id, None, way, held, None)
-    client = client_entry.client
-    limits = {
-        None: client.capacity,
-        Direction.ORIGINATION: client.orig_capacity,
-        Direction.TERMINATION: client.term_capacity,
-    }
-    return Use(client_id, client.name, way, held, limits[direction])
+    entry = book.clients.get(client_id) if book else None
+    return Use(client_id, entry.client.name if entry else None, way, held, _client_limit(counter, book))
+
+
+def _client_limit(counter: int, book: Book | None) -> int | None:
+    entry = book.clients.get(-counter if counter < 0 else counter >> 1) if book else None
+    if entry is None:
+        return None
+    client = entry.client
+    return client.capacity if counter < 0 else client.term_capacity if counter & 1 else client.orig_capacity

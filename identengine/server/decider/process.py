@@ -44,11 +44,12 @@ from identengine.net.operator import OperatorListener
 from identengine.server.decider.bookfollower import BookFollower
 from identengine.server.decider.listeners import Listeners
 from identengine.server.decider.operator import OperatorService
+from identengine.server.decider.recorder import Recorder
 from identengine.server.decider.reporter import Reporter
 from identengine.server.decider.responders import Responders
 from identengine.server.decider.restore import open_journal, restored
 from identengine.server.decider.switchless import report_switchless
-from identengine.server.decider.waits import first_of
+from identengine.server.decider.waits import after, first_of
 from identengine.server.link import (
     BOOKLESS,
     DRAIN_SECONDS,
@@ -99,6 +100,7 @@ class _Decider:
     _journal: Journal
     _clock: Clock
     _calls: Calls
+    _recorder: Recorder
     _reporter: Reporter
     _control: OperatorListener
 
@@ -177,6 +179,7 @@ class _Decider:
         await first_of(self._hurry.wait(), self._hand_over(work) if self._hands_over else self._drain())
         self._responders.write()
         self._close(work)
+        self._recorder.close()
         if unsent := self._listeners.unsent:
             STOPPED_UNSENT.tell(unsent=unsent)
         else:
@@ -210,7 +213,10 @@ class _Decider:
         self._scopes |= scopes
         self._clock = self._journal.clock
         counters = self._opened.enter_context(CounterFile(self._config.calls.path, _counters_anew))
-        self._reporter = Reporter(self._calls, self._journal, counters, self._engine, self._follower)
+        self._recorder = Recorder(self._engine, self._calls, self._config.record, after)
+        self._reporter = Reporter(
+            self._calls, self._journal, counters, self._engine, self._follower, self._recorder
+        )
         self._engine.hold(self._calls, self._reporter.tally)
 
     async def _serve_operators(self, bound: socket.socket) -> None:
@@ -287,6 +293,8 @@ class _Decider:
         handlers.set_up(config.log)
         self._engine.settings = msgspec.structs.replace(self._engine.settings, reasons=config.reasons)
         self._listeners.reconfigure(config)
+        if self._operators is not None:
+            self._recorder.use(config.record)
         self._scopes |= {switch.scope for switch in config.switches}
         if self._operators is not None and config.switches != old.switches:
             self._search_switchless()
@@ -344,6 +352,7 @@ class _Decider:
         if self._search is not None:
             self._search.cancel()
         self._control.close()
+        self._recorder.flush()
         self._report(last=True)
         self._opened.close()
 

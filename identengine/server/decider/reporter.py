@@ -12,8 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from identengine.calls.backend import Gauges, Overview
 from identengine.calls.mirror import MirrorFile
+from identengine.calls.overview import (
+    Gauges,
+    Overview,
+)
 from identengine.engine.core import Engine
 from identengine.errors import quoted
 from identengine.log import handlers
@@ -54,20 +57,45 @@ class BookStatus(Protocol):
         """Creation time of the version in use, in Unix seconds; 0 if there is no book."""
 
 
+class RecordStatus(Protocol):
+    """The state of the record of decisions."""
+
+    alarm: str | None
+    """Text of the current alarm, or None."""
+
+    @property
+    def written(self) -> int:
+        """Number of decisions that were written."""
+
+    @property
+    def lost(self) -> int:
+        """Number of decisions that could not be written."""
+
+    def report(self) -> None:
+        """Log the beginning and the end of an alarm."""
+
+
 class Reporter:
     """Reports on one decider."""
 
     def __init__(
-        self, calls: Overview, journal: MirrorFile, counters: CounterFile, engine: Engine, book: BookStatus
+        self,
+        calls: Overview,
+        journal: MirrorFile,
+        counters: CounterFile,
+        engine: Engine,
+        book: BookStatus,
+        record: RecordStatus,
     ) -> None:
         tables = counters.tables()
         addresses, malformed = HeavyHitters(KEEP, tables.addresses), MalformedCounts(tables.malformed)
-        self.tally = Tally(counters.cells, addresses, malformed)
+        self.tally = Tally(counters.cells, addresses, malformed, tables.rejected)
         self._calls = calls
         self._journal = journal
         self._counters = counters
         self._engine = engine
         self._book = book
+        self._record = record
         self._began = time.monotonic()
         self._addresses_written = 0.0
         self._refused = 0
@@ -103,12 +131,16 @@ class Reporter:
             self._addresses_written = now
             if self._counters.lost():
                 self.tally.use(self._counters.renew())
-            self._counters.write_tables(Tables(tally.addresses.counts(), tally.malformed_counts.counts()))
+            addresses, malformed = tally.addresses.counts(), tally.malformed_counts.counts()
+            self._counters.write_tables(Tables(addresses, malformed, tally.rejected))
             tally.gauge("mirror_used_bytes", self._journal.used())
             tally.gauge("mirror_bytes", self._journal.size)
             tally.gauge("resident_bytes", _resident())
             tally.total("cpu_microseconds", int(time.process_time() * 1e6))
             tally.total("log_lines_dropped", handlers.dropped())
+        tally.total("decisions_recorded", self._record.written)
+        tally.total("decisions_unrecorded", self._record.lost)
+        self._record.report()
         self._report_room(calls)
 
     def _note_book(self, version: int) -> None:
@@ -138,6 +170,8 @@ class Reporter:
             alarms.append(trouble)
             if self._book.unusable:
                 unready.append("the store cannot be read")
+        if self._record.alarm is not None:
+            alarms.append(self._record.alarm)
         return Status(
             program=PROGRAM,
             pid=os.getpid(),

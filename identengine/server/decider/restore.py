@@ -23,6 +23,12 @@ from identengine.log.events import (
 )
 from identengine.server.link import ORPHAN_SECONDS
 
+COLLECTED = 20_000
+"""Number of new objects after which the garbage collector runs.
+
+A decider makes next to no cyclic garbage, and each collection delays the answers of its batch.
+"""
+
 
 async def open_journal(calls: CallsConfig, stop: asyncio.Event) -> Journal:
     """Open the mirror of the set of calls. Raise StoreError if it cannot be opened.
@@ -56,6 +62,7 @@ def restored(journal: Journal, calls: CallsConfig, *, replaces: bool) -> tuple[C
             reserved=calls.reserved,
             active=calls.active,
             grace=calls.grace,
+            cps_burst=calls.cps_burst,
             global_capacity=calls.global_capacity,
         ),
         journal,
@@ -72,6 +79,7 @@ def restored(journal: Journal, calls: CallsConfig, *, replaces: bool) -> tuple[C
     made.restore(rows, tombstones, notes, journal.clock())
     scopes = {scope_of(leg.call) for row in rows for leg in row.living()}
     gc.freeze()
+    gc.set_threshold(COLLECTED)
     gc.enable()
     return made, scopes
 

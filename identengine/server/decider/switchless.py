@@ -10,8 +10,11 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 
-from identengine.calls.backend import LegFilter, Overview
 from identengine.calls.legs import ACTIVE, RESERVED, scope_of
+from identengine.calls.overview import (
+    LegFilter,
+    Overview,
+)
 from identengine.config.schema import Switch
 from identengine.errors import quoted
 from identengine.log.events import SWITCHES_GONE

@@ -12,6 +12,11 @@ def in_a_second(write: Callable[[], None]) -> None:
     asyncio.get_running_loop().call_later(1.0, write)
 
 
+def after(seconds: float, call: Callable[[], None]) -> None:
+    """Call ``call`` after some seconds."""
+    asyncio.get_running_loop().call_later(seconds, call)
+
+
 async def first_of(*awaited: Coroutine[Any, Any, object]) -> None:
     """Wait until one of the coroutines has ended, and cancel the others. Raise its exception, if it has one."""
     tasks = [asyncio.ensure_future(one) for one in awaited]

@@ -135,6 +135,7 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
                     },
                 ],
                 "cut": False,
+                "hidden": 0,
             },
         ),
     ),

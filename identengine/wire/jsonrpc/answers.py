@@ -85,9 +85,11 @@ def _fitted(codec: Codec, message_id: bytes, answer: EngineAnswer, room: Room) -
 
 def _cut(codec: Codec, message_id: bytes, explanation: Explanation, room: int) -> bytes:
     """Return an explanation with as many candidates as fit into ``room`` bytes."""
+    everything = len(explanation.candidates) + explanation.hidden
 
     def room_left(decision: Decision) -> int:
-        return room - _HEADERS - len(result(codec, message_id, Explanation(decision=decision, cut=True)))
+        empty = Explanation(decision=decision, cut=True, hidden=everything)
+        return room - _HEADERS - len(result(codec, message_id, empty))
 
     decision = explanation.decision
     left = room_left(decision)
@@ -101,7 +103,8 @@ def _cut(codec: Codec, message_id: bytes, explanation: Explanation, room: int) -
         if left < 0:
             break
         shown.append(candidate)
-    return result(codec, message_id, Explanation(decision=decision, candidates=tuple(shown), cut=True))
+    cut = Explanation(decision=decision, candidates=tuple(shown), cut=True, hidden=everything - len(shown))
+    return result(codec, message_id, cut)
 
 
 def _too_large(decision: Decision, reasons: ReasonTable) -> Decision:

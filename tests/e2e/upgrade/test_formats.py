@@ -68,7 +68,7 @@ def write_old(env, legs):
         for position, leg in enumerate(legs):
             slot = ~position if leg.state == 1 else position
             counters = [leg.cells[0].number, *leg.counters]
-            answer = leg.answer
+            answer = leg.answer if leg.state == 1 else None  # the program of that format kept no numbers
             if FORMAT == 1:
                 counters, answer = [counters[0], counters[1:]], None if answer is None else unpacked(answer)
             else:

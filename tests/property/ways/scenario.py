@@ -12,8 +12,8 @@ from property.books import Case
 from property.oracle import Expected
 
 from identengine.calls.backend import Settings
-from identengine.config.readers import Secret
 from identengine.config.schema import Switch
+from identengine.config.secret import Secret
 from identengine.model.addresses import parse_network
 from identengine.model.options import When
 from identengine.model.records import Interface

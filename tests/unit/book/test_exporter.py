@@ -115,7 +115,7 @@ EVERYTHING: Book = (
 )
 
 
-@pytest.mark.parametrize("fmt", ["csv", "jsonl"])
+@pytest.mark.parametrize("fmt", ["csv", "jsonl", "excel"])
 @pytest.mark.parametrize("gz", [False, True])
 def test_the_same_book_comes_back(fmt: Format, gz: bool, store: Store, tmp_path: Path) -> None:
     fill(store, EVERYTHING)
@@ -210,7 +210,9 @@ def test_an_export_that_breaks_off_leaves_nothing(
 _CONTROL = [chr(code) for code in (*range(32), *range(0x7F, 0xA0), 0x2028, 0x2029)]
 _letters = st.characters(codec="utf-8", exclude_characters=_CONTROL)
 _plain = st.text(_letters, max_size=30)
-_texts = st.sampled_from(['"', '""', ",", "-", ";", "'", "a\\b", "\ufeff", "#", "[]", "null"]) | _plain
+_odd = st.sampled_from(['"', '""', ",", "-", ";", "'", "a\\b", "\ufeff", "#", "[]", "null", "1-2", "TRUE", '="1"'])
+_formulas = st.text(st.sampled_from("='+-@\"1 "), max_size=6)
+_texts = _odd | _formulas | _plain
 text = _texts.map(str.strip).filter(bool)
 item = _texts.map(lambda found: found.replace(";", "").strip()).filter(bool)
 notes = st.text(st.characters(codec="utf-8", exclude_characters=[c for c in _CONTROL if c not in "\t\r\n"]))
@@ -300,7 +302,7 @@ dids = st.builds(Did, number=number, account_id=st.just(0), status=st.sampled_fr
     client=clients,
     accounts=st.lists(accounts(), max_size=4, unique_by=lambda account: account.id),
     dids=st.lists(dids, max_size=4, unique_by=lambda did: did.number),
-    fmt=st.sampled_from(["csv", "jsonl"]),
+    fmt=st.sampled_from(["csv", "jsonl", "excel"]),
     gz=st.booleans(),
 )
 def test_any_book_comes_back(

@@ -6,8 +6,9 @@ import pytest
 from unit.book.row import CLIENT, DID, account, mistakes
 
 from identengine.book import columns
+from identengine.book.accountwarnings import account_warnings
 from identengine.book.mistakes import RowError
-from identengine.book.records import account_from, account_warnings, client_from, did_from
+from identengine.book.records import account_from, client_from, did_from
 from identengine.model.records import DidStatus
 from identengine.store.vault import Vault
 

@@ -8,13 +8,22 @@ from pathlib import Path
 
 import pytest
 
-from identengine.calls.backend import Admit, LegFilter, LegSelector, Refused, Settings, Stop
+from identengine.calls.backend import (
+    Admit,
+    LegSelector,
+    Refused,
+    Settings,
+    Stop,
+)
 from identengine.calls.journal import Journal
 from identengine.calls.journalfile import InUseError
 from identengine.calls.legs import call_key
 from identengine.calls.levels import ClientLevels, Levels, account_counter, client_counters
 from identengine.calls.memory import Calls
 from identengine.calls.mirror import MirrorReports
+from identengine.calls.overview import (
+    LegFilter,
+)
 from identengine.model.reasons import Reason
 from identengine.model.records import Decision, Direction
 

@@ -12,10 +12,8 @@ from identengine.calls import STATES, TRANSITIONS
 from identengine.calls.backend import (
     Admit,
     CallsAnswer,
-    LegFilter,
     LegResult,
     LegSelector,
-    LegView,
     Refresh,
     Refused,
     Settings,
@@ -25,6 +23,10 @@ from identengine.calls.backend import (
 )
 from identengine.calls.legs import ACTIVE, LAPSED, RESERVED, call_key
 from identengine.calls.levels import ClientLevels, Levels, account_counter, client_counters
+from identengine.calls.overview import (
+    LegFilter,
+    LegView,
+)
 from identengine.model.records import Decision, Direction
 
 ORIG = Direction.ORIGINATION

@@ -6,7 +6,6 @@ from identengine.calls.backend import (
     Admit,
     CallsMessage,
     Fault,
-    LegFilter,
     LegResult,
     LegSelector,
     Refresh,
@@ -18,6 +17,9 @@ from identengine.calls.legs import call_key
 from identengine.calls.levels import ClientLevels, Levels, account_counter, client_counters
 from identengine.calls.memory import Calls
 from identengine.calls.mirror import Changes, MirrorFullError, RoomLeft
+from identengine.calls.overview import (
+    LegFilter,
+)
 from identengine.model.reasons import Reason
 from identengine.model.records import Decision, Direction
 
@@ -110,7 +112,7 @@ def test_undo_frees_the_leg_of_the_current_message_alone() -> None:
     assert calls.gauges().held == 1, "no message of this batch has admitted a leg"
     calls.answer(admit("same batch"))
     calls.batch.newest = None
-    cells = calls.room(LEVELS)
+    cells = calls.counts.room(LEVELS)
     assert isinstance(cells, tuple)
     calls.reserve(call_key("s", "faulty"), "o", "s", cells, b"", b"")
     calls.undo()  # the answer to the call could not be encoded

@@ -13,7 +13,6 @@ from identengine.calls.backend import (
     Admit,
     CallsMessage,
     EncodedDecision,
-    LegFilter,
     LegSelector,
     Refresh,
     Refused,
@@ -27,6 +26,9 @@ from identengine.calls.levels import ClientLevels, Levels, account_counter, clie
 from identengine.calls.memory import Calls
 from identengine.calls.mirror import Changes, RoomLeft
 from identengine.calls.order import CHUNK, Order
+from identengine.calls.overview import (
+    LegFilter,
+)
 from identengine.calls.rows import ROW_LEGS, SMALL, SMALL_ROWS
 from identengine.model.records import Direction
 

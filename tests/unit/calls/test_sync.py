@@ -210,11 +210,12 @@ def stop_between_steps(calls: Calls) -> None:
 
 def test_a_call_that_a_switch_reports_after_it_went_down_is_not_freed(calls: Calls, journal: Journal) -> None:
     hold(calls)
-    calls.apply([reserve("asked again", "s"), reserve("taken over", "other")], 2.0)
+    calls.apply([reserve("asked again", "s"), reserve("taken over", "other"), reserve("decided again", "s")], 2.0)
     assert isinstance(calls.apply([SwitchReset("s")], 3.0)[0], Deferred)
     reports = [
         reserve("asked again", "s"),
         reserve("taken over", "s"),
+        reserve("decided again", "s", b"other content"),
         start(f"c{MANY - 1}"),
         Refresh("update", named(f"c{MANY - 2}"), "s", None, lambda: LEVELS, lambda account, counters: LEVELS),
     ]
@@ -229,5 +230,5 @@ def test_a_call_that_a_switch_reports_after_it_went_down_is_not_freed(calls: Cal
     assert calls.gauges().held == 0, "a later reset frees them"
 
 
-def reserve(call_id: str, switch: str) -> CallsMessage:
-    return Admit(call_key("s", call_id), "o", switch, b"", ACCEPTED, LEVELS)
+def reserve(call_id: str, switch: str, content: bytes = b"") -> CallsMessage:
+    return Admit(call_key("s", call_id), "o", switch, content, ACCEPTED, LEVELS)

@@ -10,8 +10,8 @@ import pytest
 
 from identengine.config import codec
 from identengine.config.changes import FIXED, RELOADABLE, changes
-from identengine.config.readers import Secret
 from identengine.config.schema import Config, Listen
+from identengine.config.secret import Secret
 from identengine.config.sections import from_values
 
 SWITCH = '[[switch]]\nname = "a"\naddresses = ["127.0.0.1"]\n'
@@ -37,6 +37,7 @@ KEYS = {
     "calls.reserved": ("", "[calls]\nreserved = 5", (), ("[calls]",)),
     "calls.active": ("", "[calls]\nactive = 5", (), ("[calls]",)),
     "calls.grace": ("", "[calls]\ngrace = 5", (), ("[calls]",)),
+    "calls.cps_burst": ("", "[calls]\ncps_burst = 5", (), ("[calls]",)),
     "calls.global_capacity": ("", "[calls]\nglobal_capacity = 5", (), ("[calls]",)),
     "calls.require_call_id": ("", "[calls]\nrequire_call_id = true", (), ("[calls]",)),
     "identify.classes": ("", "[identify]\nclasses = ['ip']", ("[identify]",), ()),
@@ -68,6 +69,11 @@ KEYS = {
     "limits.idle_seconds": ("", "[limits]\nidle_seconds = 5", ("[limits]",), ()),
     "limits.unread_bytes": ("", "[limits]\nunread_bytes = 5000", ("[limits]",), ()),
     "limits.datagram_age_ms": ("", "[limits]\ndatagram_age_ms = 5", ("[limits]",), ()),
+    "record.decisions": ("", "[record]\ndecisions = 'all'", ("[record]",), ()),
+    "record.path": ("", "[record]\npath = 'r'", ("[record]",), ()),
+    "record.max_bytes": ("", "[record]\nmax_bytes = 2000000", ("[record]",), ()),
+    "record.max_age": ("", "[record]\nmax_age = 5", ("[record]",), ()),
+    "record.mask_numbers": ("", "[record]\nmask_numbers = true", ("[record]",), ()),
     "log.format": ("", "[log]\nformat = 'json'", ("[log]",), ()),
     "log.level": ("", "[log]\nlevel = 'debug'", ("[log]",), ()),
     "postgresql.clients": ("", "[postgresql]\nclients = 'select'", ("[postgresql]",), ()),
@@ -174,3 +180,9 @@ def test_the_default_config_as_bytes() -> None:
 def test_other_bytes_are_not_a_config() -> None:
     with pytest.raises(msgspec.MsgspecError):
         codec.decode(b"nonsense")
+
+
+def test_the_default_folder_of_the_record_stays_next_to_the_store_in_use() -> None:
+    old, new = parsed("[store]\npath = '/a/store'"), parsed("[store]\npath = '/b/store'")
+    found = changes(old, new)
+    assert (found.config.record.path, found.changed, found.fixed) == (old.record.path, (), ("[store]",))

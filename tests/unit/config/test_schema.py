@@ -9,7 +9,8 @@ from unit.config.parsing import KEY, parsed, problems
 
 from identengine.config.changes import changes
 from identengine.config.load import load
-from identengine.config.readers import Endpoint, Secret
+from identengine.config.readers import Endpoint
+from identengine.config.secret import Secret
 from identengine.errors import ConfigError
 from identengine.model.addresses import Network, parse_network
 from identengine.model.options import IdentifyOptions
@@ -53,6 +54,7 @@ lapsed_max = 1000000
 reserved = 200
 active = 7200
 grace = 60
+cps_burst = 0.5
 global_capacity = 100000
 require_call_id = false
 [identify]
@@ -150,6 +152,7 @@ def test_the_whole_schema_of_the_spec(monkeypatch: pytest.MonkeyPatch) -> None:
     assert config.store.key == Secret(KEY)
     assert config.tls.certificate == Path("/etc/identengine/server.pem")
     assert config.calls.global_capacity == 100_000
+    assert config.calls.cps_burst == 0.5
     assert config.switches[0].options(config.identify) == IdentifyOptions(match_port="never")
     assert config.switches[0].secret == Secret("value of SBC1_SECRET")
     assert config.switches[0].token == Secret("value of SBC1_TOKEN")
@@ -212,3 +215,14 @@ def test_a_list_of_very_many_addresses_takes_no_time_and_no_screen() -> None:
     assert len(config.switches[0].networks) == len(many)
     (found,) = problems(f'[[switch]]\nname = "a"\naddresses = {["x"] * 1000}')
     assert found.endswith("; and 980 more")
+
+
+@pytest.mark.parametrize("value", ["-0.1", "3600.5", "nan", "inf", "true", '"1"', "[1]"])
+def test_the_seconds_of_a_burst_are_a_number_in_bounds(value: str) -> None:
+    (found,) = problems(f"[calls]\ncps_burst = {value}")
+    assert found.startswith("[calls] cps_burst: expected a number from 0 to 3600, got ")
+
+
+@pytest.mark.parametrize(("value", "read"), [("0", 0.0), ("3600", 3600.0), ("0.25", 0.25), ("1e2", 100.0)])
+def test_the_seconds_of_a_burst(value: str, read: float) -> None:
+    assert parsed(f"[calls]\ncps_burst = {value}").calls.cps_burst == read

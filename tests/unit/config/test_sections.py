@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from unit.config.parsing import SWITCH, parsed, problems
 
-from identengine.config.readers import Secret
+from identengine.config.secret import Secret
 from identengine.model.addresses import Network
 from identengine.model.options import IdentifyOptions
 

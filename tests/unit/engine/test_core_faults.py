@@ -6,10 +6,18 @@ from pathlib import Path
 
 from support.faults import at_every_line
 
-from identengine.calls.backend import EncodedDecision, LegFilter, LegSelector, Settings, in_parts
+from identengine.calls.backend import (
+    EncodedDecision,
+    LegSelector,
+    Settings,
+    in_parts,
+)
 from identengine.calls.journal import Journal
 from identengine.calls.legs import call_key
 from identengine.calls.memory import Calls
+from identengine.calls.overview import (
+    LegFilter,
+)
 from identengine.engine.core import Engine
 from identengine.engine.lifecycle import Asker
 from identengine.engine.requests import EngineRequest

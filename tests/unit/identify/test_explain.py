@@ -65,6 +65,63 @@ def test_each_candidate_names_the_first_thing_that_ruled_it_out() -> None:
     }
 
 
+def test_each_candidate_shows_all_that_it_requires() -> None:
+    engine = engine_of(
+        account(1, gateways=("G1", "G2"), term_port=5061, term_protocol="SIP", tech_prefix="99#"),
+        account(2, orig_enabled=False, tech_prefix="77#"),
+        account(3, orig_enabled=False, term_enabled=True),
+        account(4, ident_by=IdentBy.NAME, ident=("bob",), term_port=5061),
+        account(5, password="enc:x"),
+        account(6, gateways=tuple(f"g{n}" for n in range(explain.MOST_VALUES + 5))),
+    )
+    request = Request(src_ip="10.0.0.5", dst_number="44171", gateway="g1", src_port=5061, name="bob")
+    found = engine.explain(request, OPTIONS).candidates
+    assert {candidate.account_id: candidate.requires for candidate in found} == {
+        1: {"term_protocol": ("SIP",), "tech_prefix": ("99#",)},
+        2: {"tech_prefix": ("77#",), "orig_enabled": ("true",)},
+        3: {"orig_enabled": ("true",)},
+        4: {"password": ()},
+        5: {},
+        6: {},
+    }
+    without = Request(src_ip="10.0.0.5", dst_number="44171")
+    requires = {each.account_id: each.requires for each in engine.explain(without, OPTIONS).candidates}
+    assert [*requires[1]] == ["gateways", "term_protocol", "term_port", "tech_prefix"], (
+        "the first one ruled it out"
+    )
+    assert requires[1]["gateways"] == ("G1", "G2")
+    assert len(requires[6]["gateways"]) == explain.MOST_VALUES
+
+
+def test_the_nearest_are_shown_in_the_order_of_trial() -> None:
+    engine = engine_of(
+        account(1, gateways=("g1",)),
+        account(2, tech_prefix="99#"),
+        account(3, tech_prefix="4417#"),
+        account(4, tech_prefix="441#", gateways=("g1",)),
+        account(5, ident=("10.0.0.0/24",)),
+        account(6, orig_enabled=False),
+        account(7, tech_prefix="1", orig_enabled=False),
+        account(8),
+    )
+
+    def shown(most: int | None) -> tuple[list[int], int, bool]:
+        limits = explain.CandidateLimits(None, most)
+        engine.settings = msgspec.structs.replace(engine.settings, explains=limits)
+        found = engine.explain(Request(src_ip="10.0.0.5", dst_number="44171"), OPTIONS)
+        return [each.account_id for each in found.candidates], found.hidden, found.cut
+
+    everything, hidden, cut = shown(None)
+    assert (sorted(everything), hidden, cut) == ([*range(1, 9)], 0, False)
+    nearest: list[int] = []
+    for most in range(1, 9):
+        ids, hidden, cut = shown(most)
+        assert ids == [each for each in everything if each in ids]
+        assert (hidden, cut) == (8 - most, most < 8)
+        nearest += [each for each in ids if each not in nearest]
+    assert nearest == [8, 5, 6, 3, 2, 7, 1, 4]
+
+
 def test_equal_candidates_of_two_clients_are_ambiguous_where_that_is_strict() -> None:
     strict = msgspec.structs.replace(OPTIONS, strict_ambiguity=True)
     engine = engine_of(account(1), account(2, client_id=2))

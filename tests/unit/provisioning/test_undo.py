@@ -1,9 +1,10 @@
-"""``revert`` undoes what one version changed, field by field (engine.md 8.3)."""
+"""``revert`` and ``rollback`` undo changes field by field (engine.md 8.3)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ from identengine.provisioning.edits import (
     set_status,
 )
 from identengine.provisioning.rows import ACCOUNTS, CLIENTS, DIDS
-from identengine.provisioning.undo import Revert, Undoing, opened_by
+from identengine.provisioning.undo import Undoing, Undone, revert, roll_back
 from identengine.store.snapshot import Snapshot
 from identengine.store.vault import Vault
 from identengine.store.versions import Store
@@ -44,10 +45,16 @@ def made(store: Store, edit: Edit) -> int:
     return version
 
 
-def reverted(store: Store, version: int, **allowed: bool) -> Revert:
-    undo = Revert(list(store.diff(version - 1, version)), Undoing(**allowed))
-    apply(store, "ann", f"revert {version}", undo.edit)
-    return undo
+def reverted(store: Store, version: int, **allowed: Any) -> Undone:
+    undone = Undone()
+    revert(store, version, "ann", Undoing(**{"yes": True} | allowed), undone)
+    return undone
+
+
+def rolled_back(store: Store, version: int, **allowed: Any) -> Undone:
+    undone = Undone()
+    roll_back(store, version, "ann", Undoing(**{"yes": True} | allowed), undone)
+    return undone
 
 
 def rows(book: Snapshot) -> list[object]:
@@ -75,7 +82,7 @@ def same(store: Store, a: int, b: int) -> bool:
 )
 def test_a_version_is_undone(store: Store, edit: Edit) -> None:
     version = made(store, edit)
-    assert reverted(store, version).left == []
+    assert reverted(store, version).left.done() == ()
     assert same(store, version - 1, store.head())
 
 
@@ -100,7 +107,7 @@ def test_a_field_that_changed_again_is_left_and_named(store: Store) -> None:
     version = made(store, set_columns(ACCOUNTS, "10", {"name": "b", "notes": "n"}))
     made(store, set_columns(ACCOUNTS, "10", {"name": "c"}))
     undo = reverted(store, version)
-    assert [(one.table, one.key, one.field, one.before, one.after) for one in undo.left] == [
+    assert [(one.table, one.key, one.field, one.before, one.after) for one in undo.left.done()] == [
         ("account", 10, "name", "c", "a")
     ]
     with store.read() as book:
@@ -122,7 +129,7 @@ def test_a_row_that_was_removed_since_is_left(store: Store) -> None:
     version = made(store, set_columns(DIDS, "441", {"status": "on_hold"}))
     made(store, remove(DIDS, "441"))
     head = store.head()
-    assert {one.field for one in reverted(store, version).left} == {"number", "account_id", "status"}
+    assert {one.field for one in reverted(store, version).left.done()} == {"number", "account_id", "status"}
     assert store.head() == head
 
 
@@ -135,9 +142,10 @@ def test_a_row_whose_account_is_gone_cannot_be_restored(store: Store) -> None:
 
 def test_removing_and_loosening_needs_yes(store: Store) -> None:
     version = made(store, set_status("1", ClientStatus.BLOCKED))
-    undo = Revert(list(store.diff(version - 1, version)), Undoing())
-    found = opened_by(apply(store, "ann", "x", undo.edit, dry_run=True).changes)
-    assert ([one.field for one in found.loosens], found.removed) == (["status"], ())
-    undo = Revert(list(store.diff(2, 3)), Undoing())
-    found = opened_by(apply(store, "ann", "x", undo.edit, dry_run=True).changes)
-    assert [one.key for one in found.removed] == ["441"]
+    found = reverted(store, version, yes=False)
+    assert ([one.field for one in found.loosens.done()], found.removed.total) == (["status"], 0)
+    assert (found.refused, found.info, store.head()) == (True, None, version)
+    found = reverted(store, 3, yes=False)
+    assert found.removed.done().first == ("did 441",)
+    found = reverted(store, version, yes=False, dry_run=True)
+    assert (found.refused, found.info, store.head()) == (True, None, version)

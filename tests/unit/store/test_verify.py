@@ -18,6 +18,7 @@ from identengine.store.format import (
     CLIENTS,
     DIDS,
     EVENTS,
+    META_CHAIN,
     META_HEAD,
     META_RETIRED,
     OWNED,
@@ -140,6 +141,7 @@ def test_a_damaged_row_of_the_newest_version(
     [
         (META_HEAD, 3),
         (META_RETIRED, 3),
+        (META_CHAIN, 3),
         (VERSIONS + number_bytes(3), 2),
         (SUMS + number_bytes(3), 2),
         (VERSIONS + number_bytes(2), 3),

@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
-from identengine.config.readers import Secret
 from identengine.config.schema import Switch
+from identengine.config.secret import Secret
 from identengine.engine.core import Engine
 from identengine.engine.lifecycle import Asker
 from identengine.identify.builder import build

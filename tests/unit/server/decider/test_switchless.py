@@ -6,8 +6,11 @@ import asyncio
 
 import pytest
 
-from identengine.calls.backend import LegFilter, LegView
 from identengine.calls.legs import LAPSED, RESERVED, State, call_key
+from identengine.calls.overview import (
+    LegFilter,
+    LegView,
+)
 from identengine.config.schema import Switch
 from identengine.server.decider.switchless import STEP, report_switchless
 

@@ -16,6 +16,7 @@ from unit.wire.jsonrpc.harness import (
     NO_METHOD,
     PARAMS,
     PARSE,
+    SHARED,
     VISITOR,
     ask,
     call,
@@ -26,6 +27,7 @@ from unit.wire.jsonrpc.harness import (
 
 from identengine.engine.core import Engine
 from identengine.model.options import IdentifyOptions
+from identengine.wire import desk
 from identengine.wire.desk import MAX_EXPLAINS
 from identengine.wire.jsonrpc.codec import JSON, MESSAGEPACK, Codec
 from identengine.wire.jsonrpc.replies import codec_of
@@ -170,6 +172,15 @@ def test_explanations_are_few_at_once() -> None:
     assert [answer["id"] for answer in answers] == list(range(len(many)))
     assert all("result" in answer for answer in answers[:MAX_EXPLAINS])
     assert [answer["error"]["code"] for answer in answers[MAX_EXPLAINS:]] == [-32002] * 3
+
+
+def test_explanations_show_a_limited_number_of_candidates_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(desk, "MAX_CANDIDATES", len(SHARED) + 1)
+    many = [call("explain", {"src_ip": "10.0.0.9", "dst_number": "10#44"}, id=n) for n in range(4)]
+    for _ in range(2):  # each batch has the same number
+        (line,), _ = responder().stream(JSON, [json.dumps(many).encode()], VISITOR)
+        codes = [answer.get("error", {}).get("code") for answer in json.loads(line)]
+        assert codes == [None, None, -32002, -32002]
 
 
 def test_a_stream_ends_with_the_message_that_cannot_be_parsed() -> None:

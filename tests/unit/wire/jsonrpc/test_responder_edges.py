@@ -14,8 +14,8 @@ from unit.wire.jsonrpc.harness import ACCOUNTS, CLIENT, GOOD, OPTIONS, VISITOR, 
 from identengine.calls.backend import Settings
 from identengine.calls.memory import Calls
 from identengine.calls.mirror import Changes, MirrorFullError
-from identengine.config.readers import Secret
 from identengine.config.schema import Switch
+from identengine.config.secret import Secret
 from identengine.engine.core import Engine
 from identengine.identify.builder import build
 from identengine.model.addresses import parse_network

@@ -11,8 +11,8 @@ from support.callsets import Copy
 
 from identengine.calls.backend import Settings
 from identengine.calls.memory import Calls
-from identengine.config.readers import Secret
 from identengine.config.schema import Radius, Switch
+from identengine.config.secret import Secret
 from identengine.engine.core import Engine
 from identengine.engine.lifecycle import Asker, BadParameter
 from identengine.engine.settings import EngineSettings

@@ -338,6 +338,8 @@ def test_every_packet_makes_a_request(code: int, attributes: list[Attribute]) ->
     for by in MAPS:
         request = by.read(found, SECRET).request
         for field, origin in by.origins(found).items():
+            if field == "interval" and getattr(request, "interval", None) is None:
+                continue  # an interval that cannot be used is ignored
             if field != "direction" and hasattr(request, field) and origin.value is not None:
                 assert str(getattr(request, field)) == origin.value
         if type(request) in (UsualRequest, UsualCallRequest):

@@ -10,7 +10,8 @@ from pyrad.dictionary import Dictionary
 from pyrad.packet import AcctPacket, AuthPacket
 from support.radiuspackets import AUTHENTICATOR, SECRET, packet, request
 
-from identengine.calls.backend import EncodedDecision, packed
+from identengine.calls.backend import EncodedDecision
+from identengine.calls.numbers import packed
 from identengine.config.schema import ReplyStyle
 from identengine.model.reasons import STANDARD, Codes, Reason, ReasonTable
 from identengine.model.records import Decision, Direction
