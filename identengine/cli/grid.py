@@ -90,7 +90,7 @@ _ATTEMPTS = (
     (False, True, Breaks.ANY),
     (False, False, Breaks.ANY),
 )
-"""What a table gives up to fit, the least loss first."""
+"""Losses of a table that has to fit, the smallest first."""
 
 
 def folded(

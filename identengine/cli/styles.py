@@ -1,7 +1,7 @@
 """The colours of the command line, by meaning.
 
-Rule: a colour never stands alone. The word whose meaning it marks is part of the text, so that a pipe, a terminal
-without colours and a reader who sees no colours lose nothing.
+Rule: a colour never stands alone. The word that it marks is always part of the text. So a pipe, a terminal without
+colours and a reader who sees no colours lose nothing.
 
 A terminal gets colours, a pipe gets none. As in rich, ``NO_COLOR`` and ``TERM=dumb`` turn them off, and
 ``FORCE_COLOR`` turns them on for a pipe.

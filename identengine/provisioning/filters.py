@@ -125,7 +125,7 @@ def _has_network(test: Callable[[str], bool]) -> Test[Account]:
 
 
 def number_in(text: str) -> str:
-    """Return the number of a filter in normal form (engine.md 2.1). Raise ValueError if ``text`` is none."""
+    """Return the number of a filter in normal form (engine.md 2.1). Raise ValueError if it has no digits."""
     number = normal_number(text)
     if not number:
         raise ValueError(expected("a number", text))
