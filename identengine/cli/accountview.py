@@ -21,7 +21,7 @@ from identengine.provisioning.listing import (
     owned_dids,
 )
 from identengine.provisioning.search import has_words
-from identengine.provisioning.sorting import address_key, ident_key
+from identengine.provisioning.sorting import Key, address_key, ident_key
 
 if TYPE_CHECKING:
     from identengine.store.snapshot import Snapshot
@@ -57,8 +57,41 @@ _SEVEN = ("id", "client", "account", "name/ani/ip", "tech_prefix", "orig_details
 _TABLES = ("rate_table", "routing_plan")
 
 
-def _by_text(cell: Callable[[Account], str]) -> Callable[[Account], str]:
-    return lambda account: cell(account).casefold()
+def _tables(clients: Clients) -> dict[str, Field[Account]]:
+    """Return the columns with the tables and the plan of an account, own or inherited."""
+
+    def plan(account: Account) -> str:
+        return _inherited(clients.routing_plan(account)) if account.orig_enabled else ""
+
+    return {
+        "rate_table": Field(
+            Column("Rate Table", least=12),
+            lambda account: _rate_tables(account, clients),
+            lambda account: _rate_key(account, clients),
+        ),
+        "routing_plan": Field(
+            Column("Routing Plan", least=12), plan, lambda account: _table_key(clients.routing_plan(account))
+        ),
+    }
+
+
+def _orig_key(account: Account) -> Key:
+    """Return the key of the originator part: by tag. A part that is off has no value, hence is last."""
+    return (account.orig_tag or "").casefold() if account.orig_enabled else None
+
+
+def _term_key(account: Account) -> Key:
+    return (account.term_tag or "").casefold() if account.term_enabled else None
+
+
+def _rate_key(account: Account, clients: Clients) -> Key:
+    """Return the key of the rate table of the originator part, or of the terminator part if the other is off."""
+    found = clients.rate_table(account) if account.orig_enabled else clients.term_rate_table(account)
+    return _table_key(found)
+
+
+def _table_key(found: Inherited | None) -> Key:
+    return found.value.casefold() if found else None
 
 
 class AccountDisplay(Display[Account]):
@@ -95,12 +128,6 @@ class AccountDisplay(Display[Account]):
         def term(account: Account) -> str:
             return _term_details(account, clients if compact else None)
 
-        def tables(account: Account) -> str:
-            return _rate_tables(account, clients)
-
-        def plan(account: Account) -> str:
-            return _inherited(clients.routing_plan(account)) if account.orig_enabled else ""
-
         return {
             "id": Field(Column("ID", right=True), lambda account: str(account.id), lambda one: one.id, ("id",)),
             "client": Field(
@@ -126,10 +153,9 @@ class AccountDisplay(Display[Account]):
                 lambda account: account.tech_prefix,
                 ("tech_prefix",),
             ),
-            "orig_details": Field(Column("Orig Details", least=12), orig, _by_text(orig), _ORIG),
-            "term_details": Field(Column("Term Details", least=12), term, _by_text(term), _TERM),
-            "rate_table": Field(Column("Rate Table", least=12), tables, _by_text(tables)),
-            "routing_plan": Field(Column("Routing Plan", least=12), plan, _by_text(plan)),
+            "orig_details": Field(Column("Orig Details", least=12), orig, _orig_key, _ORIG),
+            "term_details": Field(Column("Term Details", least=12), term, _term_key, _TERM),
+            **_tables(clients),
             "status": Field(
                 Column("Status"), lambda account: _status(account, clients), lambda one: _status(one, clients)
             ),

@@ -54,7 +54,11 @@ def say(text: str) -> None:
 
 
 def hint(text: str) -> None:
-    """Print a line to standard error, so that a pipe gets only the data. A warning has its colour."""
+    """Print a line to standard error, so that a pipe gets only the data. A warning has its colour.
+
+    The line follows the data even if both streams are the same file.
+    """
+    sys.stdout.flush()
     word = "warning:" if text.startswith("warning:") else ""
     head = styled(word, Style.WARNING, sys.stderr) if word else ""
     _write_note(head + printable(text.removeprefix(word)))

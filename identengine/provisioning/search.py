@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 FEWEST_DIGITS = 5
 """Digits from which a word also finds the accounts that own a DID that begins with it. Fewer fit too many DIDs."""
 
-_UNWRITTEN = "enabled\ndisabled\nblocked\nallow_any"
-"""Texts that are searched but that the JSON of an account does not contain."""
+_NULL = "null"
+"""The text of an empty column in JSON."""
 _LONGEST_INTEGER = 15
 """Digits of an integer that JSON certainly writes as a list does. A larger limit of calls may have an exponent."""
 
@@ -47,16 +47,14 @@ def has_words(words: Iterable[str], clients: Clients, book: View) -> Callable[[A
     A word may occur in a column, in the client's name, in an inherited table or plan, or in ``enabled``,
     ``disabled`` or ``blocked``. It may also begin one of the account's DIDs.
     """
-    wanted = [(_spellings(word), _owners(word, book)) for word in words]
-    tests = [_may_have(spellings, owners, clients) for spellings, owners in wanted]
+    tests = [_has_word(_spellings(word), _owners(word, book), clients) for word in words]
 
     def keep(account: Account) -> bool:
-        encoded = _encode(account).decode().casefold()
-        for test in tests:
+        encoded = _encode(_values(account)).decode().casefold()
+        for test in tests:  # noqa: SIM110 - a generator takes a quarter longer
             if not test(account, encoded):
                 return False
-        text = account_text(account, clients).casefold()
-        return all(account.id in owners or _has(text, spellings) for spellings, owners in wanted)
+        return True
 
     return keep
 
@@ -64,66 +62,73 @@ def has_words(words: Iterable[str], clients: Clients, book: View) -> Callable[[A
 _encode = msgspec.json.Encoder().encode
 
 
-def _may_have(spellings: Spellings, owners: frozenset[int], clients: Clients) -> Callable[[Account, str], bool]:
-    """Return a quick test, which returns False for most of the accounts that do not contain the word.
+def _has_word(spellings: Spellings, owners: frozenset[int], clients: Clients) -> Callable[[Account, str], bool]:
+    """Return a test of one word. Its second argument is the JSON of :func:`_values`, without case.
 
-    It searches the account's JSON, which is encoded four times faster than :func:`account_text`.
+    That JSON takes a quarter of the time of :func:`account_text`. So a search takes less than a second.
     """
     if not all(map(_is_written, spellings)):
-        return lambda account, encoded: True
+        return lambda account, encoded: (
+            account.id in owners or _has(account_text(account, clients).casefold(), spellings)
+        )
     first, *others = spellings
-    of_client: dict[int, bool] = {}
+    in_client: dict[int, bool] = {}
+    in_tables: dict[int, bool] = {}
 
-    def in_client(client_id: int) -> bool:
-        text = _client_text(client_id, clients).casefold()
-        found = of_client[client_id] = any(one in text for one in spellings)
-        return found
+    def look(client_id: int) -> None:
+        standing = clients.standing(client_id)
+        state = "blocked" if standing.blocked_by else ""
+        tables = (standing.rate_table, standing.routing_plan, standing.term_rate_table)
+        in_client[client_id] = _has(f"{clients.name(client_id)}\n{state}".casefold(), spellings)
+        in_tables[client_id] = _has("\n".join([found.value for found in tables if found]).casefold(), spellings)
 
     def test(account: Account, encoded: str) -> bool:
-        if first in encoded or account.id in owners:
+        if first in encoded:
             return True
         client_id = account.client_id
-        found = of_client.get(client_id)
-        return (in_client(client_id) if found is None else found) or any(one in encoded for one in others)
+        if client_id not in in_client:
+            look(client_id)
+        if in_client[client_id] or account.id in owners:
+            return True
+        if in_tables[client_id] and _has("\n".join(_inherited(account, clients)).casefold(), spellings):
+            return True
+        return any(one in encoded for one in others)
 
     return test
 
 
 def _is_written(spelling: str) -> bool:
-    """Return True if the JSON of each account with this text contains it as written."""
+    """Return True if the JSON of an account contains this text if and only if a value does."""
     return (
         spelling.isprintable()
-        and not any(char in '";\\' for char in spelling)
-        and spelling not in _UNWRITTEN
+        and not any(char in '",;[]\\' for char in spelling)
+        and spelling not in _NULL
         and not (spelling.isdigit() and len(spelling) > _LONGEST_INTEGER)
     )
 
 
-def _client_text(client_id: int, clients: Clients) -> str:
-    standing = clients.standing(client_id)
-    tables = (standing.rate_table, standing.routing_plan, standing.term_rate_table)
-    return "\n".join([clients.name(client_id), *(found.value for found in tables if found)])
+def _values(account: Account) -> tuple[object, ...]:
+    """Return all values of an account that are searched, without inherited ones."""
+    a = account
+    return (
+        a.id, a.client_id, a.name, a.ident_by, a.ident, a.tech_prefix, a.gateways, a.notes, a.orig_rate_table,
+        a.orig_routing_plan, a.orig_tag, a.src_policy, a.orig_capacity, a.orig_cps, a.term_rate_table, a.term_tag,
+        a.term_routing_ip, a.term_capacity, a.term_protocol, a.term_proxy, a.term_port,
+        "enabled" if a.orig_enabled or a.term_enabled else "disabled",
+    )  # fmt: skip
+
+
+def _inherited(account: Account, clients: Clients) -> list[str]:
+    """Return the tables and the plan that an account inherits."""
+    tables = (clients.rate_table(account), clients.routing_plan(account), clients.term_rate_table(account))
+    return [found.value for found in tables if found and found.client]
 
 
 def account_text(account: Account, clients: Clients) -> str:
-    """Return all that is searched of an account, a line each.
-
-    The columns are spelled out, since a search may have to read 100,000 accounts within a second.
-    """
-    a, standing = account, clients.standing(account.client_id)
-    rate, plan, term = standing.rate_table, standing.routing_plan, standing.term_rate_table
-    limits = [shown(limit) for limit in (a.orig_capacity, a.orig_cps, a.term_capacity) if limit is not None]
-    return (
-        f"{a.id}\n{a.client_id}\n{clients.name(a.client_id)}\n{a.name}\n{a.ident_by}\n{';'.join(a.ident)}\n"
-        f"{a.tech_prefix or ''}\n{';'.join(a.gateways)}\n{a.notes or ''}\n"
-        f"{a.orig_rate_table or (rate.value if rate else '')}\n"
-        f"{a.orig_routing_plan or (plan.value if plan else '')}\n"
-        f"{a.term_rate_table or (term.value if term else '')}\n"
-        f"{a.orig_tag or ''}\n{a.src_policy}\n{a.term_tag or ''}\n{a.term_routing_ip or ''}\n"
-        f"{a.term_protocol or ''}\n{a.term_proxy or ''}\n{a.term_port or ''}\n{';'.join(limits)}\n"
-        f"{'enabled' if a.orig_enabled or a.term_enabled else 'disabled'}\n"
-        f"{'blocked' if standing.blocked_by else ''}"
-    )
+    """Return all that is searched of an account, a line each."""
+    values = [shown(value) for value in _values(account)]
+    state = "blocked" if clients.blocked_by(account.client_id) else ""
+    return "\n".join([*values, *_inherited(account, clients), clients.name(account.client_id), state])
 
 
 def client_has_words(words: Iterable[str], clients: Clients) -> Callable[[Client], bool]:

@@ -145,6 +145,8 @@ def test_search(store: Path, words: tuple[str, ...], wanted: list[int]) -> None:
         ("accounts list --client 1 --client 9 --sort -client,account", [106, 101, 102, 103, 105, 104, 107, 111]),
         ("accounts list --status term --sort -term_capacity --limit 2 --offset 1", [202, 209]),
         ("accounts search pennyfield --sort Account", [144, 142, 141, 214]),
+        ("accounts list --client 1 --sort orig_details", [104, 105, 106, 102, 101, 103, 107]),  # off is last
+        ("accounts list --client 14 --client 6 --sort -rate_table", [203, 204, 213, 151, 153, 212]),
         ("clients list --sort -capacity --limit 2", [1, 9]),
         ("dids list --sort number:desc --limit 1", ["61255500177"]),
     ],
@@ -225,6 +227,19 @@ def test_csv_guards_spreadsheets_against_formulas(tmp_path: Path) -> None:
     out = done("accounts", "list", "--client", 1, "--limit", 1, "--csv", store=store).out
     (row,) = csv.DictReader(io.StringIO(out, newline=""))
     assert (row["name"], row["notes"], row["orig_tag"]) == (f"'{name}", "'-1+2", "'@x")
+
+
+def test_csv_is_read_back_without_a_change(tmp_path: Path) -> None:
+    store, book = demo_store(tmp_path), tmp_path / "book"
+    book.mkdir()
+    done("accounts", "set", 101, "name==1+1", "notes='quoted", "tech_prefix=++7", "orig_cps=2.5", store=store)
+    done("clients", "set", 2, 'name=@Acme; "Ltd", 電話', "orig_cps=0.5", store=store)
+    for family in ("clients", "accounts", "dids"):
+        (book / f"{family}.csv").write_text(done(family, "list", "--csv", store=store).out)
+        edited = done(family, "edit", "--from", book / f"{family}.csv", "--dry-run", "--json", store=store).json
+        assert edited["changes"] == []
+    imported = done("import", book, "--dry-run", "--json", store=store).json
+    assert imported["changes"] == []
 
 
 @pytest.mark.parametrize(
