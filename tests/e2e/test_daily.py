@@ -1,7 +1,7 @@
 """The page of daily tasks: all tasks of a day, each in one or two commands. ``test_docs.py`` runs the commands.
 
-A message about wrong input has the name that the operator typed. Notes of a command follow the rows before them, also
-if both streams lead to one pipe.
+A message about wrong input has the name that the operator typed. Notes of a command follow the rows before them,
+also if both streams lead to one pipe.
 """
 
 from __future__ import annotations
