@@ -207,7 +207,7 @@ class Store:
         Either version may be the older one. Version 0 is the empty book before the first version.
         """
         with self._opened().reading() as txn:
-            for version in (a, b):
+            for version in (b, a):  # for a revert of `b`, `a` is only the version before it
                 info_of(txn, version)
         return self._diff(a, b)
 

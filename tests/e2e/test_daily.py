@@ -1,6 +1,7 @@
 """The page of daily tasks: all tasks of a day, each in one or two commands. ``test_docs.py`` runs the commands.
 
-Notes of a command follow the rows before them, also if both streams lead to one pipe.
+A message about wrong input has the name that the operator typed. Notes of a command follow the rows before them,
+also if both streams lead to one pipe.
 """
 
 from __future__ import annotations
@@ -64,3 +65,11 @@ def test_a_range_that_is_none_is_reported(text: str, tmp_path: Path) -> None:
         assert refused.status != 0
         message = " ".join(refused.err.replace("│", " ").split())
         assert f'expected a range that ascends and has at most 10,000 numbers, got "{text}"' in message
+
+
+@pytest.mark.parametrize("version", [3, 99])
+def test_a_revert_names_the_version_that_does_not_exist(version: int, tmp_path: Path) -> None:
+    store = demo_store(tmp_path)
+    refused = run("revert", version, store=store)
+    assert refused.status == 1
+    assert refused.err == f"there is no version {version}. The newest is 1.\n"
