@@ -18,7 +18,7 @@ from identengine.lint.walk import lint, walk
 from identengine.model.numbers import national
 from identengine.model.records import Account, BookRow, Client, Did
 from identengine.store.draft import Draft
-from identengine.store.format import Change
+from identengine.store.format import Change, field_changes
 from identengine.store.snapshot import View
 
 _MOST = 100
@@ -38,6 +38,10 @@ _COMPETING = [
 """Columns that decide which account wins a request."""
 _RATED = ("parent_id", "rate_table", "term_rate_table")
 """Columns of a client that its accounts inherit."""
+_UNREAD = frozenset(("name", "notes", "orig_tag", "term_tag"))
+"""Columns that no check reads."""
+_LIMITS = frozenset(("capacity", "orig_capacity", "term_capacity", "orig_cps"))
+"""Columns of which checks read only the value 0."""
 _PARTIAL = frozenset(CHECKS) - {"near_typo"}
 """The checks that need no count over the whole book."""
 
@@ -45,7 +49,9 @@ _PARTIAL = frozenset(CHECKS) - {"near_typo"}
 def brought(draft: Draft, changes: Iterable[Change], scope: Scope) -> list[Finding]:
     """Return the findings that the changes of a draft bring. Raise DamagedError."""
     before = draft.before()
-    few = _few(changes)
+    few = _few(filter(_matters, changes))
+    if few == []:
+        return []
     keys = Keys()
     if few is None:
         walk(before, scope, keys)
@@ -66,6 +72,15 @@ def _few(changes: Iterable[Change]) -> list[Change] | None:
         if len(found) > _MOST or idents > 2 * _MOST:
             return None
     return found
+
+
+def _matters(change: Change) -> bool:
+    """Return True if a check reads one of the columns that change, so that a finding may be new."""
+    if change.before is None or change.after is None:
+        return True
+    return any(
+        not (name in _UNREAD or (name in _LIMITS and after != 0)) for name, _, after in field_changes(change)
+    )
 
 
 def _never(_row: bytes) -> bool:

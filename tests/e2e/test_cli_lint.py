@@ -226,3 +226,17 @@ def test_an_old_version_can_be_checked(store: Path) -> None:
     assert run("lint", "--json", store=store).status == 1
     said = done("lint", "--version", "1", "--json", store=store)
     assert (said.json["version"], said.json["findings"]) == (1, [])
+
+
+def test_an_edit_brings_findings_by_the_columns_that_checks_read(tmp_path: Path) -> None:
+    store = demo_store(tmp_path)
+
+    def checks(*words: str) -> set[str]:
+        result = run("accounts", "set", *words, "--json", store=store)
+        assert result.status == 0, result.err
+        return {finding["check"] for finding in msgspec.json.decode(result.out)["findings"]}
+
+    assert checks("101", "102", "orig_capacity=0") == {"zero_limit"}
+    assert checks("101", "102", "orig_capacity=7", "notes=x", "orig_tag=y", "name=z") == set()
+    assert checks("101", "102", "orig_cps=0") == {"zero_limit"}
+    assert "tie" in checks("102", "tech_prefix=")
