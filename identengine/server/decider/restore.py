@@ -23,10 +23,10 @@ from identengine.log.events import (
 )
 from identengine.server.link import ORPHAN_SECONDS
 
-COLLECTED = 20_000
+COLLECTED = 2_000
 """Number of new objects after which the garbage collector runs.
 
-A decider makes next to no cyclic garbage, and each collection delays the answers of its batch.
+Requests make no cyclic garbage. Messages that cannot be read do, which a larger number would keep for too long.
 """
 
 
