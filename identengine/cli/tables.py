@@ -20,6 +20,7 @@ from identengine.cli.options import AsJson, ConfigFile, Limit, Offset, StoreDir
 from identengine.cli.optionsets import spread
 from identengine.cli.output import NO_VERSIONS, emit, facts, hint, none_shown
 from identengine.cli.workspace import find_workspace
+from identengine.errors import expected
 from identengine.model.records import BookRow
 from identengine.provisioning.search import words_in
 
@@ -104,10 +105,12 @@ def _add_search(app: typer.Typer, table: Table[R]) -> None:
         config: ConfigFile = None,
         as_json: AsJson = False,
     ) -> None:
+        words = words_in(text)
+        if not words:
+            raise typer.BadParameter(expected("a word to search for", " ".join(text)), param_hint="TEXT")
         with reading(store, config) as (_, book):
             display = table.display(book)
-            fits = display.has_words(words_in(text))
-            kept = filter(fits, display.every())
+            kept = filter(display.has_words(words), display.every())
             show_list(display, kept, Page(limit, offset), shape, filtered=True, as_json=as_json)
 
 

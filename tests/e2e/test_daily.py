@@ -67,6 +67,14 @@ def test_a_range_that_is_none_is_reported(text: str, tmp_path: Path) -> None:
         assert f'expected a range that ascends and has at most 10,000 numbers, got "{text}"' in message
 
 
+@pytest.mark.parametrize("table", ["accounts", "clients", "dids"])
+@pytest.mark.parametrize("words", [[""], ["  "], ["", " "]])
+def test_a_search_without_a_word_lists_no_row(table: str, words: list[str], tmp_path: Path) -> None:
+    refused = run(table, "search", *words, store=demo_store(tmp_path))
+    assert (refused.status, refused.out) == (2, "")
+    assert "expected a word to search for" in " ".join(refused.err.replace("│", " ").split())
+
+
 @pytest.mark.parametrize("version", [3, 99])
 def test_a_revert_names_the_version_that_does_not_exist(version: int, tmp_path: Path) -> None:
     store = demo_store(tmp_path)
