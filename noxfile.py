@@ -106,8 +106,10 @@ def coverage(session: nox.Session) -> None:
     These are the unit, conformance and property tests, and those of commands that edit and show the book. The
     others run without coverage, under which all tests take twice the processor time.
     """
-    commands = [f"tests/e2e/test_cli_{name}.py" for name in ("accounts", "clients", "history", "identify", "init")]
-    parts = ("tests/unit", "tests/conformance", "tests/property", *commands, "tests/e2e/test_cli_import_export.py")
+    edits = "accounts audit clients edits history import_export imports init lists undo"
+    looks = "explain_radius identify json_errors lint store why"
+    commands = [f"tests/e2e/test_cli_{name}.py" for name in f"{edits} {looks}".split()]
+    parts = ("tests/unit", "tests/conformance", "tests/property", *commands)
     # These tests compare times and losses, which tracing changes.
     untimed = ("-k", "not test_steps_grow_with_what_is_decided and not test_a_flood_of_one_source")
     run(session, "coverage", "erase")
