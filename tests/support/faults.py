@@ -29,6 +29,7 @@ class Injector:
 
     def run(self, work: Callable[[], object]) -> object:
         """Return the result of ``work``, or its exception."""
+        before = sys.gettrace()  # that of a coverage measurement
         sys.settrace(self._call)
         try:
             return work()
@@ -37,7 +38,7 @@ class Injector:
                 raise
             return fault
         finally:
-            sys.settrace(None)
+            sys.settrace(before)
 
     def _call(self, frame: FrameType, event: str, _: Any) -> Any:
         return self._line if frame.f_code.co_filename.startswith(self._folders) else None
