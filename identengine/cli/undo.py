@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,8 +14,9 @@ import typer
 from identengine.cli.editing import mistakes_located
 from identengine.cli.findings import hint_findings
 from identengine.cli.options import AsJson, ConfigFile, StoreDir, Who, integer
+from identengine.cli.optionsets import OptionSet, spread
 from identengine.cli.output import DIFF, emit, hint, progress, say, table
-from identengine.cli.workspace import Workspace, author, find_workspace
+from identengine.cli.workspace import author, find_workspace
 from identengine.errors import counted
 from identengine.provisioning.changes import change_object, change_rows, told
 from identengine.store.format import Change, change_counts
@@ -28,94 +30,83 @@ if TYPE_CHECKING:
 _SHOWN = 100
 """Largest number of rows or fields of each kind that an undoing shows as text."""
 
-Remove = Annotated[
-    bool,
-    typer.Option(
-        "--remove",
-        help="Remove accounts and clients that were added. Default: disable the accounts, keep the clients.",
-    ),
-]
-Passwords = Annotated[
-    bool, typer.Option("--passwords", help="Restore passwords too. Default: they stay as they are.")
-]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Change nothing, but show each field that would change.")]
-UndoYes = Annotated[
-    bool, typer.Option("--yes", help="Apply the change even if it removes rows or lets more calls pass.")
-]
+
+@dataclass(frozen=True)
+class UndoOptions(OptionSet):
+    """The options of ``revert`` and ``rollback``."""
+
+    remove: Annotated[
+        bool,
+        typer.Option(
+            "--remove",
+            help="Remove accounts and clients that were added. Default: disable the accounts, keep the clients.",
+        ),
+    ] = False
+    passwords: Annotated[
+        bool, typer.Option("--passwords", help="Restore passwords too. Default: they stay as they are.")
+    ] = False
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Change nothing, but show each field that would change.")
+    ] = False
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Apply the change even if it removes rows or lets more calls pass.")
+    ] = False
+    store: StoreDir = None
+    config: ConfigFile = None
+    who: Who = None
+    as_json: AsJson = False
 
 
+@spread
 def revert(
     version: Annotated[int, typer.Argument(parser=integer(1), metavar="N", help="The version to undo.")],
-    remove: Remove = False,
-    passwords: Passwords = False,
-    dry_run: DryRun = False,
-    yes: UndoYes = False,
-    store: StoreDir = None,
-    config: ConfigFile = None,
-    who: Who = None,
-    as_json: AsJson = False,
+    options: UndoOptions,
 ) -> None:
     """Undo what version N alone changed, as a new version. Later changes of the same fields stay.
 
     Example: identengine revert 3 --store STORE --dry-run
     """
-    from identengine.provisioning.undo import Undoing, revert
+    from identengine.provisioning.undo import revert
 
-    choices = Undoing(remove, passwords, dry_run, yes)
-    undone = _work(revert, version, choices, find_workspace(store, config), who, as_json=as_json)
-    _print(undone, choices, f"reverts version {version}", as_json=as_json)
+    _undo(revert, version, f"reverts version {version}", options)
 
 
+@spread
 def rollback(
     version: Annotated[int, typer.Argument(parser=integer(1), metavar="N", help="The version to restore.")],
-    remove: Remove = False,
-    passwords: Passwords = False,
-    dry_run: DryRun = False,
-    yes: UndoYes = False,
-    store: StoreDir = None,
-    config: ConfigFile = None,
-    who: Who = None,
-    as_json: AsJson = False,
+    options: UndoOptions,
 ) -> None:
     """Restore what version N held, as a new version. All changes since then are undone.
 
     Example: identengine rollback 3 --store STORE --dry-run
     """
-    from identengine.provisioning.undo import Undoing, roll_back
+    from identengine.provisioning.undo import roll_back
 
-    choices = Undoing(remove, passwords, dry_run, yes)
-    undone = _work(roll_back, version, choices, find_workspace(store, config), who, as_json=as_json)
-    _print(undone, choices, f"restores version {version}", as_json=as_json)
+    _undo(roll_back, version, f"restores version {version}", options)
 
 
-def _work(
-    work: Work, version: int, choices: Undoing, here: Workspace, who: str | None, *, as_json: bool
-) -> Undone:
-    """Undo. Return the result with the changes as they are printed."""
+def _undo(work: Work, version: int, verb: str, options: UndoOptions) -> None:
+    """Undo, and print the result. Exit with 1 if it was refused."""
     from identengine.provisioning.findings import scope_for
-    from identengine.provisioning.undo import Undone
+    from identengine.provisioning.undo import Undoing, Undone
 
+    choices = Undoing(options.remove, options.passwords, options.dry_run, options.yes)
+    here, name = find_workspace(options.store, options.config), author(options.who)
     scope = scope_for(here.config)
-    undone = Undone(None, _as_json, scope) if as_json else Undone(_SHOWN, scope=scope)
-    name = author(who)
+    undone = Undone(None, _as_json, scope) if options.as_json else Undone(_SHOWN, scope=scope)
     with mistakes_located(), here.open() as opened, progress("undo") as tell:
         work(opened, version, name, choices, undone, lambda rows: tell(rows, None))
-    return undone
-
-
-def _as_json(change: Change) -> object:
-    """Return a change as JSON text, which needs less memory than objects."""
-    return msgspec.Raw(msgspec.json.encode(change_object(change)))
-
-
-def _print(undone: Undone, choices: Undoing, verb: str, *, as_json: bool) -> None:
-    """Print the result of an undoing. Exit with 1 if it was refused."""
-    if as_json:
+    if options.as_json:
         emit(_document(undone, choices))
     else:
         _print_text(undone, choices, verb)
     if undone.refused and not choices.dry_run:
         raise typer.Exit(1)
+
+
+def _as_json(change: Change) -> object:
+    """Return a change as JSON text, which needs less memory than objects."""
+    return msgspec.Raw(msgspec.json.encode(change_object(change)))
 
 
 def _document(undone: Undone, choices: Undoing) -> dict[str, object]:
