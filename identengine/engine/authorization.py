@@ -89,15 +89,20 @@ class Authorization:
         return answer.decision() if call is None else outcome  # type: ignore[return-value]  # as Admit is answered
 
     def _with_lease(self, call: str | None, leg: str) -> Part:
-        """Return the part of the answer that names the lease which a call gets, or that it has no slot.
-
-        An authorization renews no lease. A leg that is decided again keeps the time that remains (engine.md 5.3).
-        """
+        """Return the part of the answer that names the lease which a call gets, or that it has no slot."""
         if call is None:
             return self._unreserved
         if self.calls is not None and self.calls.state(call, leg) == RESERVED:
-            return version_part(self._version, {"lease": self.calls.lease_left(call, leg)})
+            return self.with_lease_left(call, leg)
         return self.reserved
+
+    def with_lease_left(self, call: str, leg: str) -> Part:
+        """Return the part of the answer for a held leg that is decided again.
+
+        An authorization renews no lease, so that the leg keeps the time that remains (engine.md 5.3).
+        """
+        assert self.calls is not None  # noqa: S101 - the leg is held
+        return version_part(self._version, {"lease": self.calls.lease_left(call, leg)})
 
 
 def _dialled(asked: Query, found: Match) -> str:

@@ -29,7 +29,7 @@ from identengine.identify.credentials import Credentials
 from identengine.identify.index import AccountEntry, Book, Candidate, IndexClass, counted_by
 from identengine.identify.matching import MATCHED_BY, check_credentials, first_fit, for_switch, why_none
 from identengine.identify.query import Unusable
-from identengine.identify.template import MATCHES, Form, Part, version_part
+from identengine.identify.template import MATCHES, Form
 from identengine.model.numbers import is_normal, national, requested_number
 from identengine.model.options import IdentifyOptions
 from identengine.model.reasons import Reason
@@ -92,7 +92,8 @@ class Usual:
             self._calls, self.batch = calls, calls.batch
         if book is None:
             return
-        self._settings, self._book, self._reserved = general.settings, book, general.reserved
+        self._general, self._settings, self._book = general, general.settings, book
+        self._reserved = general.reserved
         lookup = book.enabled[Direction.ORIGINATION]
         self._lookup, self._single, self._covering = lookup, lookup.singles.get, lookup.covering
         self._address_first = next((kind for kind in book.classes if kind != "name"), None) == "ip"
@@ -145,7 +146,7 @@ class Usual:
         if type(cells) is Reason:
             return self._reject(cells, entry)
         match = MATCHES[MATCHED_BY[kind]][ambiguous][rewritten]  # answer
-        lease = self._reserved if held is None else self._lease_left(call, leg)
+        lease = self._reserved if held is None else self._general.with_lease_left(call, leg)
         answer = form(entry, lease, match, candidate.matched, dst, number)
         (calls.reserve if held is None else calls.reserve_again)(call, leg, asker.switch, cells, content, answer)
         self.counts[asker.interface].originated += 1
@@ -174,10 +175,6 @@ class Usual:
         else:
             counts.originated += 1
         return earlier
-
-    def _lease_left(self, call: str, leg: str) -> Part:
-        """Return the part of an answer for a leg that keeps its lease, since it is decided again."""
-        return version_part(self._book.version, {"lease": self._calls.lease_left(call, leg)})
 
     def _identify(self, asked: UsualRequest, dialled: str, options: IdentifyOptions) -> _Found | Unusable | None:
         """Return the best candidate, before its ties and credentials are looked at; Unusable for a wrong address.
