@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from identengine.cli import auditing
-from identengine.cli.options import AsJson, ConfigFile, Limit, StoreDir, Who
+from identengine.cli.options import AsJson, ConfigFile, Limit, Since, StoreDir, Until, Who
 from identengine.cli.output import Column, emit_many, hint, progress, screenful, table, when
 from identengine.cli.recorded import Record, decision_object, record_of
 from identengine.cli.rowids import row_id
-from identengine.cli.times import EXAMPLES, in_order, since, until
+from identengine.cli.times import in_order
 from identengine.cli.workspace import Workspace, find_workspace
 from identengine.errors import expected, nearest, quoted, sentences
 from identengine.model.addresses import format_network, parse_network, unbracketed
@@ -69,13 +69,6 @@ def _address(text: str) -> str:
 
 _reason.__name__, _number.__name__, _address.__name__ = "reason", "number", "address"  # types in help texts
 
-Since = Annotated[
-    float | None,
-    typer.Option("--since", parser=since, metavar="TIME", help=f"Only from this time on: {EXAMPLES}."),
-]
-Until = Annotated[
-    float | None, typer.Option("--until", parser=until, metavar="TIME", help="Only up to the end of this time.")
-]
 AccountOption = Annotated[
     str | None,
     typer.Option(

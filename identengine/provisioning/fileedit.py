@@ -114,7 +114,7 @@ class _FileEdit(Generic[R]):
         return self.vault
 
     def _find(self, row: FileRow, mistakes: list[Mistake]) -> tuple[int | str | None, R | None]:
-        """Return the key of a row and the row of the book that has it. Add a mistake if there is none."""
+        """Return the key of a row and the row of the book that has it. Add a mistake if no row has it."""
         column, what = self._table.key, self._rows.name
         cell = row.cells.get(column)
         key: int | str | None = number_in(cell) if column == "number" else id_in(cell)

@@ -41,23 +41,23 @@ class RecordFilter(msgspec.Struct, frozen=True, kw_only=True):
 class Conditions:
     """The conditions of a filter, prepared. Raise ValueError for an invalid number or address."""
 
-    def __init__(self, wanted: RecordFilter) -> None:
-        self._wanted = wanted
-        self._needles = _needles(wanted)
+    def __init__(self, sought: RecordFilter) -> None:
+        self._sought = sought
+        self._needles = _needles(sought)
         self.asked: list[AskedCondition] = []
         """Conditions on the first fields of an entry."""
-        if wanted.switch is not None:
-            self.asked.append(lambda asked: asked.switch == wanted.switch)
-        if wanted.address is not None:
-            self.asked.append(_address_condition(wanted.address))
-        if wanted.number is not None:
-            self.asked.append(_number_condition(wanted.number))
+        if sought.switch is not None:
+            self.asked.append(lambda asked: asked.switch == sought.switch)
+        if sought.address is not None:
+            self.asked.append(_address_condition(sought.address))
+        if sought.number is not None:
+            self.asked.append(_number_condition(sought.number))
 
     def select(self, raw: bytes) -> list[Frame]:
         """Return the frames of a segment that may hold a selected entry, the newest first."""
         needles = self._needles(raw)
         found = frames(raw) if needles is None else frames_with(raw, needles)
-        since, until = self._wanted.since, self._wanted.until
+        since, until = self._sought.since, self._sought.until
         if since is not None or until is not None:
             earliest, end = since or 0.0, float("inf") if until is None else until
             found = [one for one in found if earliest <= one.at < end]
@@ -65,12 +65,12 @@ class Conditions:
 
     def hold(self, body: Body) -> bool:
         """Return True if the decision of an entry is selected."""
-        wanted, decision = self._wanted, decision_of(body)
+        sought, decision = self._sought, decision_of(body)
         return (
-            (wanted.accepted is None or decision.accepted is wanted.accepted)
-            and (wanted.reason is None or decision.reason == wanted.reason)
-            and (wanted.client_id is None or decision.client_id == wanted.client_id)
-            and (wanted.account_id is None or _is_of(body, decision, str(wanted.account_id)))
+            (sought.accepted is None or decision.accepted is sought.accepted)
+            and (sought.reason is None or decision.reason == sought.reason)
+            and (sought.client_id is None or decision.client_id == sought.client_id)
+            and (sought.account_id is None or _is_of(body, decision, str(sought.account_id)))
         )
 
 
@@ -83,22 +83,22 @@ Needles = Callable[[bytes], list[bytes] | None]
 """A function that returns texts for a segment, one of which each selected entry has, or None if it has no such."""
 
 
-def _needles(wanted: RecordFilter) -> Needles:
+def _needles(sought: RecordFilter) -> Needles:
     """Return the needles that exclude the most entries."""
     texts: list[bytes] | None = None
-    if (account_id := wanted.account_id) is not None:
+    if (account_id := sought.account_id) is not None:
         named = [encode("termination") + encode(value) for value in (account_id, str(account_id))]
         texts = [*_member("account_id", account_id), *named]
-    elif wanted.number is not None:
-        return _number_needles(requested_number(wanted.number))
-    elif wanted.address is not None and (prefix := _address_prefix(wanted.address)):
+    elif sought.number is not None:
+        return _number_needles(requested_number(sought.number))
+    elif sought.address is not None and (prefix := _address_prefix(sought.address)):
         texts = [prefix]
-    elif wanted.client_id is not None:
-        texts = _member("client_id", wanted.client_id)
-    elif wanted.reason is not None:
-        texts = [encode(wanted.reason)]
-    elif wanted.switch is not None:
-        texts = [encode(wanted.switch)]
+    elif sought.client_id is not None:
+        texts = _member("client_id", sought.client_id)
+    elif sought.reason is not None:
+        texts = [encode(sought.reason)]
+    elif sought.switch is not None:
+        texts = [encode(sought.switch)]
     return lambda _: texts
 
 
@@ -155,15 +155,15 @@ def _address_condition(text: str) -> AskedCondition:
 
 def _number_condition(text: str) -> AskedCondition:
     number = requested_number(text)
-    wanted = (number, masked_number(number))
+    sought = (number, masked_number(number))
 
     def is_number(asked: str | None) -> bool:
-        if asked in wanted:
+        if asked in sought:
             return True
         if asked is None or asked.isdigit():
             return False
         try:
-            return requested_number(asked) in wanted
+            return requested_number(asked) in sought
         except ValueError:
             return False
 

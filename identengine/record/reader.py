@@ -51,7 +51,7 @@ class RecordReader:
         return [entry for entries in reversed(found) for entry in entries]
 
     def oldest_at(self) -> float | None:
-        """Return the time of the oldest entry, or None if there is none. Raise RecordError as :meth:`newest`."""
+        """Return the time of the oldest entry, or None for an empty record. Raise as :meth:`newest` does."""
         oldest = None
         for raw in self._segments():
             found = frames(raw)

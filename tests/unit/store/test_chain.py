@@ -194,9 +194,9 @@ def test_the_chain_of_an_old_store_begins_with_the_next_change(
         assert store.check_audit().broken is None
     kind, number = newest
     if kind == "version":
-        tampered(path, rewritten(version_key(number), VersionInfo, who="nobody"))
+        tampered(path, rewritten(version_key(number), VersionInfo, who="mallory"))
     else:
-        tampered(path, rewritten(event_key(number), Event, who="nobody"))
+        tampered(path, rewritten(event_key(number), Event, who="mallory"))
     found = broken(path)
     assert found is not None, "the first row with a hash protects the row before it"
     assert found[0] == f"{kind} {number}"
