@@ -252,12 +252,18 @@ class Window:
         if key in _MOVES:
             self._scroll_to(_MOVES[key](self._first, self._height, self._layout.height))
         elif key in (b"\t", b"n"):
-            self._scroll_to(next((start for start in self._layout.starts if start > self._first), 0))
+            self._scroll_to(self._next_table())
         elif key == b"/":
             self._typing, self._search = True, ""
         elif key == b"\x1b":
             self._search = ""
         return False
+
+    def _next_table(self) -> int:
+        """Return the first line of the next table, or 0 if the last line of the page is visible."""
+        if self._first + self._height >= self._layout.height:
+            return 0
+        return next((start for start in self._layout.starts if start > self._first), 0)
 
     def _type(self, key: bytes) -> None:
         """Apply a key to the text of the search."""

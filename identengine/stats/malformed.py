@@ -15,7 +15,7 @@ REJECTING = 128
 UNKNOWN = "unknown"
 """The row of messages without a known switch: their token is absent, wrong or unreadable."""
 OTHER = "other"
-"""The row of all switches beyond :data:`SWITCHES`."""
+"""The row of all switches beyond :data:`SWITCHES`, or beyond :data:`REJECTING` for rejects."""
 
 CountsBySwitch: TypeAlias = dict[str, dict[int, int]]
 """Messages by the name of the switch, or :data:`UNKNOWN` or :data:`OTHER`, and by error code."""

@@ -55,9 +55,13 @@ MALFORMED_MESSAGES = Family(
     "Messages with an error in their form or parameters, by the code of the error.",
     ("code", "switch"),
 )
+REJECTED_BY_SWITCH = Family(
+    "rejected_by_switch_total", "counter", "Authorizations that were rejected, by switch.", ("switch",)
+)
 
 _ASKED = (
     MALFORMED_MESSAGES,
+    REJECTED_BY_SWITCH,
     UP,
     BUILD,
     ALARMS,
@@ -145,6 +149,10 @@ def _counted(snapshot: Snapshot) -> Iterator[_Metric]:
         for code, count in by_code.items():
             malformed.add_metric((str(code), switch), count)
     yield malformed
+    rejected = _family(REJECTED_BY_SWITCH)
+    for switch, count in snapshot.rejected.items():
+        rejected.add_metric((switch,), count)
+    yield rejected
     for histogram in HISTOGRAMS:
         first, bounds = PLACE[histogram.name], histogram.bounds
         cells = snapshot.cells[first : first + histogram.cells]

@@ -101,6 +101,17 @@ def test_counters_go_on_over_deaths_and_a_restart(tmp_path: Path) -> None:
         wait_for(lambda: scrape(again)("legs_held") == 16)
 
 
+def test_rejects_by_switch_go_on_over_a_restart(tmp_path: Path) -> None:
+    folder = book(tmp_path)
+    key = "rejected_by_switch_total", frozenset({("switch", "local")})
+    with serving(folder, CALLS) as server:
+        burst(server, [call("a", "10.9.9.9"), call("b", "10.9.9.9"), call("c")])
+        wait_for(lambda: scrape(server).samples.get(key) == 2)
+    with serving(folder, CALLS) as again:
+        burst(again, [call("d", "10.9.9.9")])
+        wait_for(lambda: scrape(again).samples.get(key) == 3)
+
+
 def test_an_alarm_shows(tmp_path: Path) -> None:
     folder = book(tmp_path)
     with serving(folder, '[calls]\npath = "calls"\nmax_legs = 10\n' + PATIENT) as server:

@@ -158,6 +158,9 @@ def test_one_picture(server: Server) -> None:
     assert "54 legs held of 20,000" in shown.out
 
 
+_CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
 class Terminal:
     """`top` in a terminal of its own."""
 
@@ -191,6 +194,21 @@ class Terminal:
             return text in self.seen
 
         wait_for(there)
+
+    def shows(self, *texts: str) -> list[str]:
+        """Wait for a whole screen that has all texts. Return its lines."""
+        height, width = termios.tcgetwinsize(self.slave)
+
+        def found() -> list[str] | None:
+            self._read()
+            for screen in reversed(self.seen.split("\x1b[H")[1:]):  # each screen begins at the home position
+                rows = [_CONTROL.sub("", row) for row in screen.split("\r\n")]
+                if len(rows) == height and len(rows[-1]) == width:
+                    return rows if all(text in "\n".join(rows) for text in texts) else None
+            return None
+
+        rows: list[str] = wait_for(found)
+        return rows
 
     def ends(self) -> int:
         """Wait for its exit. The terminal must have its old settings."""
@@ -240,6 +258,48 @@ def test_top_scrolls_searches_and_follows_the_size_of_the_terminal(server: Serve
     os.write(top.master, b"\x1b")
     top.resize(160, 50)
     top.sees(" " * 81)  # the last line fills the terminal
+    os.write(top.master, b"q")
+    assert top.ends() == 0
+    assert "Traceback" not in top.seen
+
+
+def test_keys_and_a_new_size_of_top_at_80_by_24(server: Server) -> None:
+    hold(server, 4, "10.0.0.18")
+    burst(server, [call("x", "10.0.0.18"), call("y", "10.9.9.9")])
+    wait_for(lambda: stats(server)["rejected_by_switch"])
+    top = Terminal(server, 80, 24)
+
+    def press(key: bytes, *texts: str) -> list[str]:
+        os.write(top.master, key)
+        rows = top.shows(*texts)
+        assert max(map(len, rows)) <= 80
+        return rows[3:-1]  # the lines between the state of the server and the keys
+
+    first = top.shows("accounts, by use: 1 limit full", " 1-20 of 44")[3:-1]
+    assert "100%" in "".join(first)
+    assert press(b"\x1b[B", " 2-21 of 44")[:-1] == first[1:]
+    page = press(b"\x1b[6~", " 21-40 of 44")
+    assert page[0].split()[0] == "authorize", "the last line of a screen is the first of the next"
+    press(b"\x1b[H", " 1-20 of 44")
+    tables = {
+        " 5-24 of": "clients, by use",
+        " 10-29 of": "rejects by switch",
+        " 14-33 of": "rejects by address",
+        " 19-38 of": "requests",
+    }
+    for place, title in tables.items():
+        assert press(b"\t", place)[0].rstrip() == title
+    assert "rejects" in [row.rstrip() for row in press(b"\t", " 25-44 of")], "the last table is visible whole"
+    assert press(b"\t", " 1-20 of")[0].startswith("accounts, by use"), "the first table follows the last"
+
+    press(b"/", "/_  Enter: keep")
+    found = "\n".join(press(b"account q\x7f18\r", "/account 18  q quit"))
+    assert "100%" in found
+    assert not any(name in found for name in ("other", "local", "10.9.9.9")), "rows that do not match are hidden"
+    press(b"\x1b", " 1-20 of 44")
+    top.resize(120, 30)
+    wide = top.shows("accounts, by use", "rejects by switch")
+    assert any("accounts, by use" in row and "requests" in row for row in wide), "tables are next to each other"
     os.write(top.master, b"q")
     assert top.ends() == 0
     assert "Traceback" not in top.seen

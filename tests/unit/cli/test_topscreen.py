@@ -51,6 +51,17 @@ def test_all_that_is_full_is_reached_by_scrolling() -> None:
     assert any(line.startswith("clients, by use") for line in lines(window, 80, 24)[3:5])
 
 
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (80, 5), (105, 40), (200, 60), (200, 2000), (1, 1)])
+def test_tab_returns_to_the_first_table_in_each_terminal(width: int, height: int) -> None:
+    window = Window(PICTURE)
+    first = lines(window, width, height)
+    for _ in range(len(Layout(PICTURE, width).starts)):
+        window.quits(b"\t")
+        if lines(window, width, height) == first:
+            return
+    pytest.fail("Tab does not return to the first table")
+
+
 def test_a_wide_terminal_has_tables_beside_each_other() -> None:
     for width, beside in ((80, 1), (105, 2), (220, 3)):
         first = page_of(PICTURE, width).plain.split("\n")[4]

@@ -20,7 +20,7 @@ from support.programs import program
 
 from identengine.stats.file import CounterFile, Tables, bump, read
 from identengine.stats.heavyhitters import HeavyHitters
-from identengine.stats.malformed import OTHER, UNKNOWN
+from identengine.stats.malformed import OTHER, REJECTING, UNKNOWN, count_reject
 from identengine.stats.metrics import CONTENT_TYPE, MOST_ROWS, exposition, names
 from identengine.stats.registry import CELLS, FAMILIES, HISTOGRAMS, MALFORMED, PLACE, REGISTRY
 from identengine.stats.tally import KEEP, Tally
@@ -119,6 +119,23 @@ def test_malformed_messages_by_code_and_switch(tmp_path: Path, counters: Counter
     )
     for word in (*map(str, MALFORMED), UNKNOWN, OTHER):
         assert f"`{word}`" in documented
+
+
+def test_rejects_by_switch(tmp_path: Path, counters: CounterFile) -> None:
+    rejected: dict[str, int] = {}
+    for number in range(REJECTING + 2):
+        count_reject(rejected, f"sbc{number}")
+    count_reject(rejected, "sbc0")
+    counters.write_tables(Tables(rejected=rejected))
+    raw = shown(tmp_path)
+    name = "identengine_rejected_by_switch_total"
+    assert value(raw, name, switch="sbc0") == 2
+    assert value(raw, name, switch=OTHER) == 2
+    assert len(parsed(raw)[name].samples) == REJECTING + 1
+    documented = next(
+        line for line in (DOCS / "operate" / "metrics.md").read_text().splitlines() if f"`{name}`" in line
+    )
+    assert f"`{OTHER}` for the switches beyond the first {REJECTING}" in documented
 
 
 def test_histograms(tmp_path: Path, counters: CounterFile) -> None:
@@ -221,7 +238,7 @@ def documented() -> dict[str, tuple[str, tuple[str, ...]]]:
 
 def test_docs_and_metrics_are_the_same(tmp_path: Path, counters: CounterFile) -> None:
     counters.cells[PLACE["book_made"]] = 1
-    counters.write_tables(Tables(malformed={"sbc1": {-32602: 5}}))
+    counters.write_tables(Tables(malformed={"sbc1": {-32602: 5}}, rejected={"sbc1": 5}))
     uses = Use(1, "a", "both", 2, 3)
     found: dict[str, tuple[str, set[str]]] = {}
     for name, family in parsed(shown(tmp_path, STATUS, uses)).items():
