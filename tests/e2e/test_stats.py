@@ -243,26 +243,6 @@ def test_top_ends_cleanly(server: Server, ending: str) -> None:
     assert "\x1b[?1049l" in top.seen, "it leaves the other screen"
 
 
-def test_top_scrolls_searches_and_follows_the_size_of_the_terminal(server: Server) -> None:
-    hold(server, 4, "10.0.0.18")
-    top = Terminal(server, 80, 24)
-    top.sees("q quit")
-    rows = re.split(r"\r\n|\x1b\[H", top.seen)  # each screen begins at the home position
-    assert max(len(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", row)) for row in rows) <= 80
-    os.write(top.master, b"\x1b[B\x1b[B")
-    top.sees("3-")  # the first visible line
-    os.write(top.master, b"\x1b[H/zz")
-    top.sees("/zz_")
-    os.write(top.master, b"\x1b/18\r")
-    top.sees("/18  q quit")
-    os.write(top.master, b"\x1b")
-    top.resize(160, 50)
-    top.sees(" " * 81)  # the last line fills the terminal
-    os.write(top.master, b"q")
-    assert top.ends() == 0
-    assert "Traceback" not in top.seen
-
-
 def test_keys_and_a_new_size_of_top_at_80_by_24(server: Server) -> None:
     hold(server, 4, "10.0.0.18")
     burst(server, [call("x", "10.0.0.18"), call("y", "10.9.9.9")])
